@@ -1,0 +1,1 @@
+"""The `truelift` command."""

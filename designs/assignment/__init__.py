@@ -1,0 +1,1 @@
+"""Which unit gets which arm, and why."""

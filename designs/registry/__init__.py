@@ -1,0 +1,1 @@
+"""The registry of experiments and their lifecycle."""

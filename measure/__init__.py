@@ -1,0 +1,1 @@
+"""What the data say: plans in, engines asked for statistics, estimates out."""

@@ -1,0 +1,1 @@
+"""Credits of channels under named definitions."""

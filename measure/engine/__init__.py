@@ -1,0 +1,1 @@
+"""The data engine: connections, table contracts, loading, moments, bucketing."""

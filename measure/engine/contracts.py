@@ -1,0 +1,219 @@
+"""The canonical tables: columns, types, keys and rules, in one place.
+
+Ids are text and stay text; time is UTC microseconds; money is integer minor units beside its
+currency; the cost of one touch is in micros (millionths of the currency unit), because an
+impression costs less than a cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Kind(StrEnum):
+    """How a value is read, stored and refused."""
+
+    TEXT = "text"
+    """Unicode text, NFC-normalised, no NUL, at most 16,384 bytes; never guessed to be a number."""
+    INTEGER = "integer"
+    """Signed 64-bit integer in plain digits."""
+    NUMBER = "number"
+    """Finite decimal number in plain or exponent form."""
+    MONEY = "money"
+    """Integer minor units (cents)."""
+    MICROS = "micros"
+    """Integer millionths of the currency unit."""
+    BOOLEAN = "boolean"
+    """``true``/``false`` or ``1``/``0``."""
+    TIMESTAMP = "timestamp"
+    """ISO 8601 with an offset or Z, between 1990 and 2100; stored as UTC microseconds."""
+    DATE = "date"
+    """ISO 8601 calendar date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its kind, whether it may be missing, and the values it may take."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    required: bool = True
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A table: columns, the key that makes a row the same row, and what else may stand in it."""
+
+    table: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    keeps_extra: bool = False
+    """Columns beyond the contract are kept as text (attributes); otherwise they are refused."""
+
+    def column(self, name: str) -> Column:
+        """The column of this name; ``KeyError`` when there is none."""
+        return {column.name: column for column in self.columns}[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _text(name: str, *allowed: str, required: bool = True) -> Column:
+    return Column(name, Kind.TEXT, required, allowed)
+
+
+def _optional(name: str, kind: Kind = Kind.TEXT, *allowed: str) -> Column:
+    return Column(name, kind, required=False, allowed=allowed)
+
+
+_CONTRACTS = (
+    Contract(
+        "customers",
+        (_text("customer_id"), Column("first_seen_at", Kind.TIMESTAMP)),
+        ("customer_id",),
+        keeps_extra=True,
+    ),
+    Contract(
+        "identities",
+        (
+            _text("customer_id"),
+            _text("kind", "email_hash", "phone_hash", "device", "login", "household"),
+            _text("identifier"),
+            Column("seen_at", Kind.TIMESTAMP),
+            _optional("source"),
+        ),
+        ("customer_id", "kind", "identifier"),
+    ),
+    Contract(
+        "consents",
+        (
+            _text("customer_id"),
+            _text("purpose", "measurement", "marketing", "personalisation"),
+            _text("channel"),
+            Column("granted", Kind.BOOLEAN),
+            Column("valid_from", Kind.TIMESTAMP),
+            _optional("valid_to", Kind.TIMESTAMP),
+            Column("recorded_at", Kind.TIMESTAMP),
+        ),
+        ("customer_id", "purpose", "channel", "valid_from", "recorded_at"),
+    ),
+    Contract(
+        "activations",
+        (
+            _text("activation_id"),
+            _text("platform"),
+            _text("channel"),
+            _text("campaign"),
+            _text("kind", "impression", "viewable", "click", "send", "delivered", "open"),
+            Column("ts", Kind.TIMESTAMP),
+            _optional("received_at", Kind.TIMESTAMP),
+            _text("customer_id"),
+            _optional("click_id"),
+            _optional("cost_micros", Kind.MICROS),
+            _optional("currency"),
+        ),
+        ("activation_id",),
+    ),
+    Contract(
+        "conversions",
+        (
+            _text("conversion_id"),
+            _text("order_id"),
+            _text("customer_id"),
+            Column("ts", Kind.TIMESTAMP),
+            Column("value", Kind.MONEY),
+            Column("refunded_value", Kind.MONEY),
+            _text("currency"),
+            _text("status", "paid", "refunded", "cancelled", "test", "internal"),
+            _optional("received_at", Kind.TIMESTAMP),
+            _optional("click_id"),
+        ),
+        ("conversion_id",),
+    ),
+    Contract(
+        "claims",
+        (
+            _text("claim_id"),
+            _text("platform"),
+            _text("channel"),
+            _text("campaign"),
+            _optional("order_id"),
+            _optional("click_id"),
+            _text("kind", "click", "view"),
+            Column("touched_at", Kind.TIMESTAMP),
+            Column("converted_at", Kind.TIMESTAMP),
+            Column("value", Kind.MONEY),
+            _text("currency"),
+            Column("window_days", Kind.INTEGER),
+        ),
+        ("claim_id",),
+    ),
+    Contract(
+        "spend",
+        (
+            _text("platform"),
+            _text("channel"),
+            _text("campaign"),
+            Column("date", Kind.DATE),
+            Column("amount", Kind.MONEY),
+            _text("currency"),
+        ),
+        ("platform", "channel", "campaign", "date"),
+    ),
+    Contract(
+        "assignments",
+        (
+            _text("experiment"),
+            _text("unit_id"),
+            _text("arm"),
+            Column("assigned_at", Kind.TIMESTAMP),
+        ),
+        ("experiment", "unit_id"),
+    ),
+    Contract(
+        "exposures",
+        (
+            _text("exposure_id"),
+            _text("experiment"),
+            _text("unit_id"),
+            Column("ts", Kind.TIMESTAMP),
+            _optional("channel"),
+        ),
+        ("exposure_id",),
+    ),
+    Contract(
+        "events",
+        (
+            _text("event_id"),
+            _text("customer_id"),
+            _text("name"),
+            Column("ts", Kind.TIMESTAMP),
+            _optional("channel"),
+            _optional("device"),
+            _optional("session_id"),
+            _optional("value", Kind.NUMBER),
+        ),
+        ("event_id",),
+        keeps_extra=True,
+    ),
+    Contract(
+        "scores",
+        (
+            _text("unit_id"),
+            _text("model"),
+            _text("version"),
+            Column("scored_at", Kind.TIMESTAMP),
+            Column("score", Kind.NUMBER),
+        ),
+        ("unit_id", "model", "version", "scored_at"),
+    ),
+)
+
+CONTRACTS: Mapping[str, Contract] = MappingProxyType({c.table: c for c in _CONTRACTS})
+"""All canonical tables by name."""

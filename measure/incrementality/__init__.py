@@ -1,0 +1,1 @@
+"""What a treatment caused: checks first, then estimates per metric, arm and cohort."""

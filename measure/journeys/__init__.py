@@ -1,0 +1,1 @@
+"""Ordered touches, the paths they form, and outcomes per unit."""

@@ -1,0 +1,1 @@
+"""Activation logs and platform claims held against first-party conversions."""

@@ -1,0 +1,1 @@
+"""Validation of propensity and uplift scores against randomised holdouts."""

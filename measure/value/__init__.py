@@ -1,0 +1,1 @@
+"""Money: incremental revenue, return and the verdict of a registered rule."""

@@ -1,0 +1,1 @@
+"""Charts as computed coordinates; templates only place them."""

@@ -1,0 +1,1 @@
+"""One module per page: a result in, a page model out."""
