@@ -1,0 +1,220 @@
+"""The tree of commands. Each imports what it needs when it runs, so that --help is immediate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="truelift",
+    help="Measure what marketing caused: holdouts, lift, attribution, reconciliation, reports.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+score = typer.Typer(help="Validate propensity and uplift scores.", rich_markup_mode=None)
+app.add_typer(score, name="score")
+
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it.")
+]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a registered experiment.")]
+Target = Annotated[
+    str, typer.Argument(metavar="KEY|SPEC.yaml", help="A registered experiment or a specification.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Measure what marketing caused: holdouts, lift, attribution, reconciliation, reports."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"truelift {installed('truelift')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")] = Path("truelift-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 7,
+    customers: Annotated[int, typer.Option(min=2_000, help="Size of the world.")] = 200_000,
+    json: Json = None,
+) -> None:
+    """Build a world whose truth is known, run the whole loop on it, and say which page to open."""
+    from console.cli.commands import demo as run
+
+    run.demo(folder, seed=seed, customers=customers, json=json)
+
+
+@app.command()
+def example(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which data set: hillstrom.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR")] = None,
+    json: Json = None,
+) -> None:
+    """Put a real, public data set and its specification into a folder."""
+    from console.cli.commands import workspace
+
+    workspace.example(name, folder, json=json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    time_zone: Annotated[str, typer.Option(help="IANA name used in reports.")] = "UTC",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code used in reports.")] = "EUR",
+    json: Json = None,
+) -> None:
+    """Make a workspace: settings, folders and a secret key."""
+    from console.cli.commands import workspace
+
+    workspace.init(folder, time_zone=time_zone, currency=currency, json=json)
+
+
+@app.command()
+def load(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="customers, activations, …")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet, JSON lines.")],
+    json: Json = None,
+) -> None:
+    """Load files into the warehouse exactly once; what is refused goes to quarantine."""
+    from console.cli.commands import workspace
+
+    workspace.load(table, files, json=json)
+
+
+@app.command()
+def register(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml")],
+    json: Json = None,
+) -> None:
+    """Enter an experiment into the registry as a draft."""
+    from console.cli.commands import lifecycle
+
+    lifecycle.register(spec, json=json)
+
+
+@app.command()
+def start(key: Key, json: Json = None) -> None:
+    """Start a registered experiment: its analysis plan is frozen by hash."""
+    from console.cli.commands import lifecycle
+
+    lifecycle.start(key, json=json)
+
+
+@app.command()
+def conclude(key: Key, json: Json = None) -> None:
+    """Analyse a running experiment a last time and close it with that result."""
+    from console.cli.commands import lifecycle
+
+    lifecycle.conclude(key, json=json)
+
+
+@app.command(name="list")
+def list_experiments(json: Json = None) -> None:
+    """List the experiments of the registry and their states."""
+    from console.cli.commands import lifecycle
+
+    lifecycle.list_experiments(json=json)
+
+
+@app.command()
+def assign(
+    key: Key,
+    ids: Annotated[
+        Path | None, typer.Option("--ids", metavar="FILE", help="One unit id per line.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the arms as CSV.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Assign arms to given units, or to the whole population."""
+    from console.cli.commands import assignment
+
+    assignment.assign(key, ids=ids, out=out, json=json)
+
+
+@app.command()
+def explain(
+    key: Key,
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Id of one unit.")],
+    json: Json = None,
+) -> None:
+    """Show why a unit got its arm, with the arithmetic of each decision."""
+    from console.cli.commands import assignment
+
+    assignment.explain(key, unit, json=json)
+
+
+@app.command()
+def analyze(target: Target, json: Json = None) -> None:
+    """Run the checks, then estimate the effect per metric, arm and cohort."""
+    from console.cli.commands import analysis
+
+    analysis.analyze(target, json=json)
+
+
+@app.command()
+def attribute(
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]")] = None,
+    paths: Annotated[
+        Path | None, typer.Option("--paths", metavar="FILE", help="Channel paths as CSV.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME", help="Repeat for several models.")
+    ] = None,
+    cohort: Annotated[
+        str | None, typer.Option("--cohort", metavar="COLUMN", help="Credits per value of this.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Credit channels with conversions under named definitions, with intervals."""
+    from console.cli.commands import analysis
+
+    analysis.attribute(key, paths=paths, models=model, cohort=cohort, json=json)
+
+
+@app.command()
+def reconcile(
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]")] = None,
+    json: Json = None,
+) -> None:
+    """Hold logs and claims against conversions: checks, and the bridge to incremental."""
+    from console.cli.commands import analysis
+
+    analysis.reconcile(key, json=json)
+
+
+@score.command()
+def validate(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml")],
+    json: Json = None,
+) -> None:
+    """Validate a score column against a randomised holdout: Qini, and uplift by decile."""
+    from console.cli.commands import analysis
+
+    analysis.score_validate(spec, json=json)
+
+
+@app.command()
+def report(
+    target: Annotated[str | None, typer.Argument(metavar="[KEY|SPEC.yaml]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the pages.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Write the pages people read: index, experiment, attribution, reconciliation."""
+    from console.cli.commands import reporting
+
+    reporting.report(target, out=out, json=json)

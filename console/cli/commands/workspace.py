@@ -1,0 +1,61 @@
+"""`init`, `load` and `example`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from console.cli.output import check_destination, deliver
+from measure.results import SCHEMA_VERSION
+
+
+def init(folder: Path, *, time_zone: str, currency: str, json: str | None) -> None:
+    """Make a workspace."""
+    from console.workspace import Workspace
+
+    check_destination(json)
+    workspace = Workspace.create(folder, time_zone=time_zone, currency=currency)
+    deliver(
+        {"schema_version": SCHEMA_VERSION, "workspace": str(workspace.root)},
+        json,
+        [
+            f"Made the workspace {workspace.root}.",
+            f"Next: cd {workspace.root}, truelift load customers FILE…, "
+            "then put a specification under experiments/.",
+        ],
+    )
+
+
+def load(table: str, files: list[Path], *, json: str | None) -> None:
+    """Load files exactly once and account for every row."""
+    from console.workspace import Workspace
+    from measure.engine.loading import Warehouse
+
+    check_destination(json)
+    reports = Warehouse(Workspace.find().warehouse).load(table, files)
+    lines = []
+    for report in reports:
+        if report.already_loaded:
+            lines.append(f"{report.file}: already loaded (same content), nothing changed.")
+            continue
+        lines.append(
+            f"{report.file}: {report.read:,} read = {report.accepted:,} accepted"
+            f" + {report.duplicates:,} duplicates + {report.quarantined:,} quarantined"
+            + (f" (of which {report.conflicts:,} conflicts)" if report.conflicts else "")
+        )
+        if report.quarantine_file:
+            lines.append(f"  refused rows and reasons: {report.quarantine_file}")
+    document = {"schema_version": SCHEMA_VERSION, "files": [r.to_dict() for r in reports]}
+    deliver(document, json, lines)
+
+
+def example(name: str, folder: Path | None, *, json: str | None) -> None:
+    """Put a data set and its specification into a folder."""
+    from console.examples import write_example
+
+    check_destination(json)
+    spec = write_example(name, folder or Path(name))
+    deliver(
+        {"schema_version": SCHEMA_VERSION, "spec": str(spec)},
+        json,
+        [f"Wrote {spec} and its data.", f"Next: truelift analyze {spec}"],
+    )
