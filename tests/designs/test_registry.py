@@ -1,0 +1,273 @@
+"""The registry: what is fixed stays fixed, every step leaves a trace, refusals say the way out."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text as sql
+
+from designs.registry import Registry
+from designs.specification import parse_specification
+from measure.errors import InputError, LifecycleError, RegistryError, UnknownName
+from tests.designs.specs import HILLSTROM, written
+
+KEY = "spring-newsletter"
+
+
+class Clock:
+    """Time that passes a second at each look."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'registry.db'}"
+
+
+@pytest.fixture
+def registry(url):
+    with Registry(url, clock=Clock()) as opened:
+        yield opened
+
+
+def register(registry, text=None, by="ana", **options):
+    text = text or written()
+    return registry.register(text, parse_specification(text, "x").experiment, by=by, **options)
+
+
+def test_an_experiment_goes_from_draft_to_running_to_concluded(registry):
+    draft = register(registry)
+    assert (draft.state, draft.version, draft.started_at) == ("draft", 1, None)
+    assert draft.plan_hash == draft.experiment.analysis_plan().content_hash()
+    assert draft.spec_hash == draft.experiment.content_hash()
+    assert draft.text == written()
+
+    running = registry.start(KEY, by="ben")
+    assert (running.state, running.version) == ("running", 1)
+    assert running.start_time is not None
+    assert running.started_at == running.start_time.isoformat().replace("+00:00", "Z")
+
+    concluded = registry.conclude(KEY, {"status": "ok", "estimates": []}, by="ana")
+    assert concluded.state == "concluded"
+    assert concluded.concluded_at > concluded.started_at > concluded.registered_at
+    assert registry.result(KEY) == {"status": "ok", "estimates": []}
+    assert registry.get(KEY) == concluded
+    assert "text" not in concluded.to_dict()
+
+
+def test_every_step_is_an_event_with_time_person_and_what(registry):
+    register(registry)
+    register(registry, written() + "# clearer\n", by="cy")
+    registry.start(KEY, by="ben")
+    registry.conclude(KEY, {"a": 1}, by="ana")
+    register(registry, written("other"))
+    events = registry.events(KEY)
+    assert [(e.who, e.what) for e in events] == [
+        ("ana", "register"),
+        ("cy", "register"),
+        ("ben", "start"),
+        ("ana", "conclude"),
+    ]
+    assert [e.detail.get("version") for e in events] == [1, 2, 2, None]
+    assert events[2].detail["plan_hash"] == registry.get(KEY).plan_hash
+    assert events[3].detail["result_hash"] == registry.get(KEY).result_hash
+    assert [e.sequence for e in registry.events()] == [1, 2, 3, 4, 5]
+
+
+def test_an_edited_draft_becomes_the_next_version_and_the_old_text_stays(registry):
+    register(registry)
+    changed = written().replace("28", "14")
+    assert register(registry, changed).version == 2
+    assert registry.get(KEY).experiment.plan.window_days == 14
+    assert registry.text(KEY, 1) == written()
+    assert registry.text(KEY, 2) == changed
+    with pytest.raises(UnknownName, match="version '3' not found"):
+        registry.text(KEY, 3)
+
+
+def test_registering_the_same_again_changes_nothing(registry):
+    first = register(registry)
+    assert register(registry) == first
+    assert len(registry.events()) == 1
+    registry.start(KEY, by="ana")
+    again = register(registry, "# another comment\n" + written())
+    assert (again.state, again.version) == ("running", 1)
+    assert len(registry.events()) == 2
+
+
+def test_a_running_experiment_refuses_edits(registry):
+    register(registry)
+    registry.start(KEY, by="ana")
+    with pytest.raises(LifecycleError) as caught:
+        register(registry, written().replace("28", "14"))
+    assert str(caught.value) == (
+        f"'{KEY}' is running since 2026-03-01T12:00:04Z; "
+        "only a draft can be changed; register it under a new key."
+    )
+    assert registry.get(KEY).experiment.plan.window_days == 28
+
+
+def test_steps_out_of_order_are_refused(registry):
+    register(registry)
+    with pytest.raises(LifecycleError, match=r"is a draft since .* Start it first"):
+        registry.conclude(KEY, {}, by="ana")
+    with pytest.raises(LifecycleError, match="only a running experiment"):
+        registry.require_running(KEY)
+    registry.start(KEY, by="ana")
+    with pytest.raises(LifecycleError, match=r"is running since .*; only a draft can be started"):
+        registry.start(KEY, by="ana")
+    assert registry.require_running(KEY).state == "running"
+    concluded = registry.conclude(KEY, {"a": 1}, by="ana")
+    assert registry.conclude(KEY, {"a": 1}, by="ana") == concluded  # acknowledged twice
+    for step in (
+        lambda: registry.conclude(KEY, {"a": 2}, by="ana"),
+        lambda: registry.start(KEY, by="ana"),
+        lambda: register(registry, written().replace("28", "14")),
+    ):
+        with pytest.raises(LifecycleError, match="is concluded since"):
+            step()
+    assert len(registry.events()) == 3
+
+
+def test_an_unknown_key_has_a_nearest_name(registry):
+    register(registry)
+    for step in (registry.get, registry.events, registry.result, registry.require_running):
+        with pytest.raises(UnknownName, match=f"Did you mean '{KEY}'"):
+            step("spring-newsleter")
+
+
+def test_only_the_frozen_plan_is_planned(registry):
+    plan = register(registry).experiment.analysis_plan()
+    assert not registry.is_planned(KEY, plan)  # a draft promises nothing
+    registry.start(KEY, by="ana")
+    assert registry.is_planned(KEY, plan)
+    assert not registry.is_planned(KEY, plan.model_copy(update={"cohorts": ("country", "device")}))
+
+
+def test_a_stale_edit_is_refused_with_the_difference(registry):
+    register(registry)
+    register(registry, written().replace("28", "14"), by="ben")
+    with pytest.raises(LifecycleError) as caught:
+        register(registry, written().replace("28", "7"), expected_version=1)
+    message = str(caught.value)
+    assert f"'{KEY}' is at version 2 by ben, not 1; read it again" in message
+    assert "-plan: {window_days: 14" in message
+    assert "+plan: {window_days: 7" in message
+    assert register(registry, written().replace("28", "7"), expected_version=2).version == 3
+
+
+def test_text_and_experiment_must_be_the_same(registry):
+    other = parse_specification(written().replace("28", "14"), "x").experiment
+    with pytest.raises(InputError, match="does not say what the experiment says"):
+        registry.register(written(), other, by="ana")
+    assert registry.entries() == ()
+
+
+def test_entries_are_listed_by_key(registry):
+    for key in ("b", "a", "c"):
+        register(registry, written(key))
+    registry.start("b", by="ana")
+    assert [(e.key, e.state) for e in registry.entries()] == [
+        ("a", "draft"),
+        ("b", "running"),
+        ("c", "draft"),
+    ]
+
+
+def test_an_experiment_with_its_own_results_can_be_registered(registry):
+    text = HILLSTROM.read_text(encoding="utf-8")
+    assert register(registry, text).experiment.source.path == "../../shared/data/hillstrom.csv"
+
+
+def test_a_name_cannot_forge_lines(registry):
+    register(registry, by="ana\r\n2026-01-01 root start\x1b[31m")
+    assert registry.events()[0].who == "ana  2026-01-01 root start [31m"
+
+
+@pytest.mark.parametrize("table", ["versions", "results", "events"])
+@pytest.mark.parametrize("action", ["DELETE FROM {}", "UPDATE {} SET key = 'x'"])
+def test_the_record_cannot_be_rewritten(registry, url, table, action):
+    register(registry)
+    registry.start(KEY, by="ana")
+    registry.conclude(KEY, {"a": 1}, by="ana")
+    database = sqlite3.connect(url.removeprefix("sqlite:///"))
+    with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
+        database.execute(action.format(table))
+    database.close()
+
+
+def test_a_failed_step_leaves_nothing_behind(registry, monkeypatch):
+    register(registry)
+
+    def fails(*_args, **_kwargs):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(registry, "_note", fails)
+    with pytest.raises(RuntimeError):
+        registry.start(KEY, by="ana")
+    monkeypatch.undo()
+    assert registry.get(KEY).state == "draft"
+    assert len(registry.events()) == 1
+
+
+def test_a_registry_is_opened_again(url):
+    with Registry(url) as first:
+        entry = register(first)
+    with Registry(url) as second:
+        assert second.get(KEY) == entry
+
+
+def test_the_database_is_set_up_for_durability(registry):
+    with registry._database.engine.connect() as connection:
+        found = {
+            name: connection.execute(sql(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    mode = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate"
+    # https://sqlite.org/pragma.html#pragma_synchronous: 2 is FULL
+    expected = {"journal_mode": mode, "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+    assert found == expected
+
+
+def test_a_registry_of_a_later_release_is_refused(url):
+    with Registry(url) as registry:
+        register(registry)
+    database = sqlite3.connect(url.removeprefix("sqlite:///"))
+    database.execute("UPDATE schema_version SET version = 2")
+    database.commit()
+    database.close()
+    with pytest.raises(RegistryError, match=r"schema 2, this one knows 1\); upgrade Truelift"):
+        Registry(url)
+
+
+def test_what_is_no_registry_is_refused_in_one_line(tmp_path):
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"not a database, but long enough to look at" * 50)
+    for url, words in (
+        (f"sqlite:///{garbage}", "file is not a database"),
+        (f"sqlite:///{tmp_path}/absent/registry.db", "unable to open database file"),
+        ("registry.db", "not a URL; write sqlite:///PATH"),
+        ("postgresql://ana:secret@host/db", "only sqlite:///PATH is supported"),
+    ):
+        with pytest.raises(RegistryError) as caught:
+            Registry(url)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+    assert garbage.read_bytes().startswith(b"not a database")
+
+
+def test_a_read_only_registry_says_so(url, monkeypatch):
+    with Registry(url) as registry:
+        register(registry)
+        with registry._database.engine.connect() as connection:
+            connection.execute(sql("PRAGMA query_only = ON"))
+            connection.rollback()
+        with pytest.raises(RegistryError, match="readonly"):
+            registry.start(KEY, by="ana")
