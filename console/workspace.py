@@ -96,7 +96,7 @@ class Workspace:
 
     def connect(self) -> Engine:
         """Open the engine that holds the tables."""
-        from measure.engine import connect
+        from measure.engine.connection import connect
 
         return connect(_below(self.settings.engine, "warehouse:", self.root))
 

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - the border: no traceback reaches a user
+    except Exception as error:  # the border: no traceback reaches a user
         if os.environ.get("TRUELIFT_DEBUG"):
             raise
         _fail(

@@ -18,7 +18,8 @@ score = typer.Typer(help="Validate propensity and uplift scores.", rich_markup_m
 app.add_typer(score, name="score")
 
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it.")
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it."),
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a registered experiment.")]
 Target = Annotated[

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from console.cli.output import check_destination, deliver
 from measure.results import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from measure.engine.loading import LoadReport
 
 
 def init(folder: Path, *, time_zone: str, currency: str, json: str | None) -> None:
@@ -44,8 +49,14 @@ def load(table: str, files: list[Path], *, json: str | None) -> None:
         )
         if report.quarantine_file:
             lines.append(f"  refused rows and reasons: {report.quarantine_file}")
-    document = {"schema_version": SCHEMA_VERSION, "files": [r.to_dict() for r in reports]}
+    document = {"schema_version": SCHEMA_VERSION, "files": [_plain(r) for r in reports]}
     deliver(document, json, lines)
+
+
+def _plain(report: LoadReport) -> dict[str, Any]:
+    """A report's fields, paths as text."""
+    fields = dataclasses.asdict(report)
+    return {name: str(v) if isinstance(v, Path) else v for name, v in fields.items()}
 
 
 def example(name: str, folder: Path | None, *, json: str | None) -> None:

@@ -1,0 +1,125 @@
+"""`analyze`, `attribute`, `reconcile` and `score validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from console.cli.output import MARKS, check_destination, deliver, table
+from measure.errors import InputError
+from measure.results import Analysis, Attribution, Check, Reconciliation
+
+if TYPE_CHECKING:
+    from measure.results import Estimate
+
+
+def analyze(target: str, *, json: str | None) -> None:
+    """Analyse, keep the result of a registered experiment, and show it."""
+    from console.measuring import is_specification, measure
+    from console.store import save
+    from console.workspace import Workspace
+
+    check_destination(json)
+    measured = measure(target)
+    if not is_specification(target):
+        save(Workspace.find().results(target), "analysis", measured.analysis)
+    deliver(measured.analysis.to_dict(), json, describe(measured.analysis))
+
+
+def attribute(
+    key: str | None,
+    *,
+    paths: Path | None,
+    models: Sequence[str] | None,
+    cohort: str | None,
+    json: str | None,
+) -> None:
+    """Credit channels, from a file of paths or from the workspace's logs."""
+    check_destination(json)
+    if paths is not None:
+        if key is not None or cohort is not None:
+            raise InputError("--paths reads a file of its own; leave out KEY and --cohort with it.")
+        from measure.attribution import attribute_paths
+
+        result = attribute_paths(paths, models=tuple(models) if models else None)
+    else:
+        from console.accounting import attribute_workspace
+        from console.workspace import Workspace
+
+        result = attribute_workspace(Workspace.find(), key, models=models, cohort=cohort)
+    deliver(result.to_dict(), json, describe_attribution(result))
+
+
+def reconcile(key: str | None, *, json: str | None) -> None:
+    """Hold logs and claims against conversions."""
+    from console.accounting import reconcile_workspace
+    from console.workspace import Workspace
+
+    check_destination(json)
+    result = reconcile_workspace(Workspace.find(), key)
+    deliver(result.to_dict(), json, describe_reconciliation(result))
+
+
+def describe(analysis: Analysis) -> list[str]:
+    """Say an analysis in lines: checks, then the effect on everybody, then what cohorts showed."""
+    lines = [f"{analysis.experiment}: {analysis.status}", "", *_check_lines(analysis.checks), ""]
+    overall = [e for e in analysis.estimates if e.cohort is None]
+    header = ("metric", "arm", "estimator", "effect", "interval", "lift", "p", "status")
+    lines += table(header, [_estimate_row(e) for e in overall], left=3)
+    notes = {f"  {e.metric}, {e.arm}, {e.estimator}: {e.note}" for e in overall if e.note}
+    lines += ["", *sorted(notes)] if notes else []
+    cohorts = len(analysis.estimates) - len(overall)
+    if cohorts:
+        stand = sum(family.rejected for family in analysis.multiplicity)
+        tested = sum(len(family.cohorts) for family in analysis.multiplicity)
+        lines += ["", f"{cohorts} estimates per cohort: see --json or `truelift report`."]
+        lines += [f"{stand} of {tested} tests per cohort stand after correction."]
+    return lines
+
+
+def describe_attribution(result: Attribution) -> list[str]:
+    """One line per channel, one column per model."""
+    overall = [credit for credit in result.credits if credit.cohort is None]
+    models = list(dict.fromkeys(credit.model for credit in overall))
+    channels = sorted({credit.channel for credit in overall})
+    amount = {(c.channel, c.model): c.conversions for c in overall}
+    rows = [
+        (channel, *(f"{amount[channel, model]:,.1f}" for model in models)) for channel in channels
+    ]
+    lines = table(("channel", *models), rows)
+    lines += ["", f"{result.total_conversions:,.0f} conversions, value {result.total_value:,.2f}"]
+    return [*lines, "", "Definition:", *(f"  {k}: {v}" for k, v in result.definition.items())]
+
+
+def describe_reconciliation(result: Reconciliation) -> list[str]:
+    """Checks, then the bridge."""
+    from reports.numbers import money_minor
+
+    rows = [(s.step, f"{s.rows:,}", money_minor(s.money, result.currency)) for s in result.bridge]
+    return [*_check_lines(result.checks), "", *table(("bridge", "rows", "money"), rows)]
+
+
+def _check_lines(checks: Sequence[Check]) -> list[str]:
+    return [f"  {MARKS[check.outcome]} {check.code:<4} {check.message}" for check in checks]
+
+
+def _estimate_row(estimate: Estimate) -> tuple[str, ...]:
+    head = (estimate.metric, estimate.arm, estimate.estimator)
+    if estimate.value is None:
+        return (*head, "–", "–", "–", "–", estimate.status)
+    from reports.numbers import Number, decimals_for, interval, number, p_value, percent
+
+    places = decimals_for(estimate.se)
+
+    def write(value: Number) -> str:
+        return number(value, places, signed=True)
+
+    return (
+        *head,
+        write(estimate.value),
+        interval(estimate.ci_low, estimate.ci_high, write),
+        "–" if estimate.relative is None else percent(estimate.relative, signed=True),
+        "–" if estimate.p_value is None else p_value(estimate.p_value),
+        estimate.status,
+    )

@@ -1,0 +1,143 @@
+"""From a specification or a registered experiment to its analysis: what connects the floors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from measure.errors import InputError, MissingFile
+from measure.results import Analysis
+
+if TYPE_CHECKING:
+    from console.workspace import Workspace
+    from designs.experiment import Experiment
+    from measure.engine.connection import Engine
+    from measure.engine.units import UnitTable
+
+PACKAGES = ("truelift", "numpy", "scipy", "duckdb", "pymc", "econml")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An analysed experiment."""
+
+    experiment: Experiment
+    analysis: Analysis
+
+
+def is_specification(target: str) -> bool:
+    """Whether a target names a file rather than a key."""
+    return target.endswith((".yaml", ".yml")) or Path(target).is_file()
+
+
+def measure(target: str) -> Measured:
+    """Analyse a registered experiment, or a specification that brings its results along."""
+    if is_specification(target):
+        return measure_specification(Path(target))
+    from console.workspace import Workspace
+
+    return measure_registered(Workspace.find(), target)
+
+
+def measure_specification(path: Path) -> Measured:
+    """Analyse the unit table that a specification points at; no registry is needed."""
+    from designs.specification import load_experiment
+    from measure.engine.connection import connect
+    from measure.engine.units import open_source
+
+    experiment = load_experiment(path)
+    if experiment.source is None:
+        return _measure_revised(experiment, path)
+    engine = _workspace_engine(path) if experiment.source.table else connect()
+    with engine:
+        units = open_source(engine, experiment.source, experiment.analysis_plan(), path.parent)
+        return _analyse(experiment, units, registered=False, exploratory=False)
+
+
+def measure_registered(workspace: Workspace, key: str) -> Measured:
+    """Analyse a running or concluded experiment under the plan frozen at its start."""
+    from designs.registry import Registry
+
+    with Registry(workspace.registry_url) as registry:
+        experiment = registry.get(key).experiment
+    return _measure_assigned(workspace, experiment)
+
+
+def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
+    """Return the unit table of a registry-run experiment: assignments and their outcomes."""
+    from measure.engine.units import unit_table
+    from measure.journeys.outcomes import unit_outcomes
+
+    plan = experiment.analysis_plan()
+    for table in ("assignments", "conversions"):
+        if not engine.has(table):
+            raise MissingFile.at(f"table {table}", f"Load it with `truelift load {table} FILE…`.")
+    outcomes = unit_outcomes(
+        engine, experiment.key, plan.window_days or 28, numeric=plan.covariates
+    )
+    return unit_table(engine, outcomes, "arm", plan)
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of the packages that a number depends on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in PACKAGES}
+
+
+def _measure_revised(experiment: Experiment, path: Path) -> Measured:
+    """Analyse a registered experiment by a plan other than the frozen one: exploratory."""
+    from console.workspace import Workspace
+    from designs.registry import Registry
+
+    try:
+        workspace = Workspace.find(path.parent)
+        with Registry(workspace.registry_url) as registry:
+            registry.get(experiment.key)
+    except InputError as error:
+        raise InputError(
+            f"{path}: source: is missing, so there are no results to read. Point it at a file or "
+            f"table, or run `truelift register {path}` in a workspace."
+        ) from error
+    return _measure_assigned(workspace, experiment)
+
+
+def _measure_assigned(workspace: Workspace, experiment: Experiment) -> Measured:
+    """Analyse what was assigned; whatever is not the frozen plan is labelled exploratory."""
+    from designs.registry import Registry
+
+    with Registry(workspace.registry_url) as registry:
+        planned = registry.is_planned(experiment.key, experiment.analysis_plan())
+    with workspace.connect() as engine:
+        units = assigned_units(engine, experiment)
+        return _analyse(experiment, units, registered=True, exploratory=not planned)
+
+
+def _workspace_engine(path: Path) -> Engine:
+    from console.workspace import Workspace
+
+    return Workspace.find(path.parent).connect()
+
+
+def _analyse(
+    experiment: Experiment, units: UnitTable, *, registered: bool, exploratory: bool
+) -> Measured:
+    """Run the plan and write down where its numbers come from."""
+    from measure.incrementality import analyze
+
+    plan = experiment.analysis_plan()
+    analysis = analyze(units, plan, experiment=experiment.key)
+    provenance: dict[str, Any] = {
+        **analysis.provenance,
+        "plan_hash": plan.content_hash(),
+        "specification_hash": experiment.content_hash(),
+        "data_hash": units.data_hash,
+        "registered": registered,
+        "exploratory": exploratory,
+        "seed": plan.seed,
+        "versions": dict(versions()),
+    }
+    return Measured(experiment, dataclasses.replace(analysis, provenance=provenance))
