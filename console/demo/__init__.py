@@ -8,7 +8,7 @@ potential outcomes of every customer are drawn, so the truth is a fact of the wo
 from console.demo.files import DataFile, write_files, write_people
 from console.demo.people import People, build_people
 from console.demo.setting import CONTROL, EXPERIMENT, SHARES, TREATMENT
-from console.demo.truth import Defect, Quantity, Truth
+from console.demo.truth import Defect, Quantity, Truth, truth_of
 from console.demo.world import World, build_world, simulate
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "build_people",
     "build_world",
     "simulate",
+    "truth_of",
     "write_files",
     "write_people",
 ]

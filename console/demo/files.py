@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from console.demo import arrow
 from console.demo.people import People, consents, identities
 from console.demo.setting import DAY, PLATFORMS
+from console.demo.truth import truth_of
 from console.demo.world import World
 from measure.results import Result
 
@@ -210,6 +211,6 @@ def _write_csv(rows: pa.Table, path: Path) -> None:
 
 
 def _write_truth(world: World, files: tuple[DataFile, ...], path: Path) -> None:
-    document = world.truth().to_dict()
+    document = truth_of(world).to_dict()
     document["files"] = [{**file.to_dict(), "path": file.path.name} for file in files]
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

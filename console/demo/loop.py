@@ -33,7 +33,7 @@ MARKER = ".truelift-demo"
 
 def run(folder: Path, *, seed: int, customers: int, step: Step) -> Demonstration:
     """Build, register, assign, load, analyse, attribute, reconcile, report; compare with truth."""
-    from console.demo import build_people, simulate, write_files, write_people
+    from console.demo import build_people, simulate, truth_of, write_files, write_people
 
     workspace = _fresh_workspace(folder)
     with step(f"{customers:,} customers, seed {seed}"):
@@ -45,7 +45,7 @@ def run(folder: Path, *, seed: int, customers: int, step: Step) -> Demonstration
     with step("four weeks of touches, orders, claims and bills"):
         world = simulate(people, arms)
         later = write_files(world, workspace.root / "files", with_people=False)
-        truth = world.truth()
+        truth = truth_of(world)
     with step(f"{sum(file.read for file in later):,} rows loaded exactly once"):
         reports += _load(workspace, later)
     return Demonstration(*_measure(workspace, truth, (*files, *later), reports, step))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,10 +26,8 @@ from console.demo.setting import (
     Integers,
     Numbers,
 )
+from console.demo.world import World
 from measure.results import Cohort, Result
-
-if TYPE_CHECKING:
-    from console.demo.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +84,14 @@ class Truth(Result):
 def truth_of(world: World) -> Truth:
     """Read the truth off a world, from the generator's own books."""
     treated = int(world.treated.sum())
+    cost = programme_cents(world.billed_campaign, world.billed)
     return Truth(
         seed=world.people.seed,
         customers=len(world.people),
         treated=treated,
         control=len(world.people) - treated,
         quantities=_effects(world.people, world.if_control, world.if_treated)
-        + _money(world.treated, world.if_control, world.if_treated, world.programme_cents()),
+        + _money(world.treated, world.if_control, world.if_treated, cost),
         defects=(
             *_claim_defects(world.orders, world.spoiled),
             _repeated_orders(world.orders, world.copies),

@@ -26,7 +26,6 @@ from console.demo.setting import (
     Flags,
     Integers,
 )
-from console.demo.truth import Truth, programme_cents, truth_of
 from measure.errors import InputError, UnknownName
 
 
@@ -51,14 +50,6 @@ class World:
     billed_day: Integers
     billed: Integers
     overbilled: Integers
-
-    def truth(self) -> Truth:
-        """Effects, money and defects as they are."""
-        return truth_of(self)
-
-    def programme_cents(self) -> int:
-        """Spend of the tested programme, in cents."""
-        return programme_cents(self.billed_campaign, self.billed)
 
     def behaviour(self) -> dict[str, pa.Table]:
         """What happened after assignment, as canonical tables after loading."""

@@ -9,6 +9,7 @@ from scipy import stats
 from console.demo import World, build_world
 from console.demo.exposure import Touches
 from console.demo.setting import Campaign, Touch
+from console.demo.truth import truth_of
 
 SEEDS = range(100, 140)
 CUSTOMERS = 20_000
@@ -87,4 +88,4 @@ def test_a_large_world_answers_its_questions() -> None:
     money = welch("net_revenue", world)
     assert money.low > 0
     assert money.high - money.low < 1.1 * money.truth
-    assert 1.2 < world.truth().quantity("roi").truth < 2.2
+    assert 1.2 < truth_of(world).quantity("roi").truth < 2.2

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from console.demo import DataFile, World, build_world, write_files, write_people
+from console.demo.truth import truth_of
 from measure.engine.contracts import CONTRACTS
 
 
@@ -95,7 +96,7 @@ def test_the_same_world_gives_the_same_bytes(
 
 def test_truth_is_written_beside(world: World, files: tuple[DataFile, ...]) -> None:
     document = json.loads((files[0].path.parent / "truth.json").read_text())
-    truth = world.truth()
+    truth = truth_of(world)
     assert document["seed"] == 4
     assert [q["name"] for q in document["quantities"]] == [q.name for q in truth.quantities]
     assert [d["code"] for d in document["defects"]] == [d.code for d in truth.defects]

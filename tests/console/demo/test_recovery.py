@@ -8,6 +8,7 @@ import pytest
 
 from console.demo import CONTROL, EXPERIMENT, SHARES, DataFile, World, build_world, write_files
 from console.demo.setting import PROGRAMME, START, WINDOW_DAYS
+from console.demo.truth import truth_of
 from measure.engine.connection import Engine, connect
 from measure.engine.loading import LoadReport, Warehouse
 from measure.journeys.outcomes import unit_outcomes
@@ -66,7 +67,7 @@ def checks(loaded: Loaded) -> dict[str, Check]:
 def test_each_check_finds_its_rows_and_money(
     code: str, loaded: Loaded, checks: dict[str, Check]
 ) -> None:
-    defect, check = loaded[0].truth().defect(code), checks[code]
+    defect, check = truth_of(loaded[0]).defect(code), checks[code]
     assert check.outcome is Outcome.FLAGGED, check.message
     assert check.rows == defect.rows
     if defect.money is not None:

@@ -13,6 +13,7 @@ import pytest
 
 from console.demo import CONTROL, SHARES, TREATMENT, World, build_people, build_world, simulate
 from console.demo.setting import CURRENCY, END, MARGIN, PROGRAMME, SEGMENTS, START
+from console.demo.truth import truth_of
 from measure.engine.contracts import CONTRACTS, Kind
 from measure.errors import InputError, UnknownName
 
@@ -82,8 +83,8 @@ def test_the_same_seed_gives_the_same_world() -> None:
     again = build_world(5_000, 1).tables()
     for name, table in world_of(5_000, 1).tables().items():
         assert table.equals(again[name]), name
-    assert build_world(5_000, 1).truth() == world_of(5_000, 1).truth()
-    assert build_world(5_000, 2).truth() != world_of(5_000, 1).truth()
+    assert truth_of(build_world(5_000, 1)) == truth_of(world_of(5_000, 1))
+    assert truth_of(build_world(5_000, 2)) != truth_of(world_of(5_000, 1))
 
 
 def test_there_are_four_channels_and_more_on_as_many_platforms(
@@ -120,7 +121,7 @@ def test_tables_hold_the_outcome_of_the_arm_that_was_assigned(
 
 
 def test_true_effects_are_averages_of_both_potential_outcomes(world: World) -> None:
-    truth, one, zero = world.truth(), world.if_treated, world.if_control
+    truth, one, zero = truth_of(world), world.if_treated, world.if_control
     difference = one.conversion.astype(int) - zero.conversion.astype(int)
     assert truth.quantity("effect.conversion").truth == pytest.approx(difference.mean())
     money = (one.net_revenue - zero.net_revenue) / 100
@@ -137,13 +138,13 @@ def test_true_effects_are_averages_of_both_potential_outcomes(world: World) -> N
 
 def test_the_programme_only_adds_orders_and_moves_nobody_who_is_loyal(world: World) -> None:
     assert not (world.if_control.conversion & ~world.if_treated.conversion).any()
-    assert world.truth().quantity("effect.conversion[segment=loyal]").truth == 0
+    assert truth_of(world).quantity("effect.conversion[segment=loyal]").truth == 0
 
 
 def test_return_follows_from_revenue_and_the_spend_table(
     world: World, frames: dict[str, pd.DataFrame]
 ) -> None:
-    truth, spend = world.truth(), frames["spend"]
+    truth, spend = truth_of(world), frames["spend"]
     cost = spend[spend.campaign.str.startswith("winback")].amount.sum() / 100
     total = truth.quantity("total.net_revenue").truth
     assert truth.quantity("cost").truth == pytest.approx(cost)
@@ -268,7 +269,7 @@ CHECKS = {
 def test_planted_defects_are_in_the_tables(
     code: str, world: World, frames: dict[str, pd.DataFrame]
 ) -> None:
-    defect = world.truth().defect(code)
+    defect = truth_of(world).defect(code)
     assert CHECKS[code](frames) == (defect.rows, defect.money)
     assert defect.rows > 0
     assert defect.currency == (None if defect.money is None else CURRENCY)
@@ -310,8 +311,8 @@ def test_arms_may_be_a_mapping_or_in_order() -> None:
         simulate(people, dict(zip(reversed(ids), reversed(arms), strict=True))),
         simulate(people, pa.array(arms)),
     ]
-    assert worlds[0].truth() == worlds[1].truth() == worlds[2].truth()
-    assert worlds[0].truth().control == 20
+    assert truth_of(worlds[0]) == truth_of(worlds[1]) == truth_of(worlds[2])
+    assert truth_of(worlds[0]).control == 20
     assert sum(SHARES.values()) == 1
 
 
@@ -328,7 +329,7 @@ def test_impossible_arms_are_refused() -> None:
 @pytest.mark.parametrize("customers", [50, 300, 1_000])
 def test_small_worlds_stand_up(customers: int) -> None:
     world = build_world(customers, 11)
-    assert world.truth().customers == customers
+    assert truth_of(world).customers == customers
     assert set(world.tables()) == set(TABLES)
 
 

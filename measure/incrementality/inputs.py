@@ -1,0 +1,59 @@
+"""What this package asks of a unit table: a few methods, whoever implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from measure.moments import CellMoments
+    from measure.results import Cohort
+
+
+class CountedValues(Protocol):
+    """Distinct values of a metric and the number of units at each; both of shape (k,)."""
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Distinct values."""
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Units at each value."""
+
+
+class Profile(Protocol):
+    """What is known of one column over all units."""
+
+    @property
+    def n(self) -> int:
+        """Units with a value."""
+
+    @property
+    def missing(self) -> int:
+        """Units without one."""
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values there are."""
+
+
+class Units(Protocol):
+    """One row per randomisation unit, asked for statistics only."""
+
+    def moments(self) -> CellMoments:
+        """Moments of (metric, covariates…) per metric, cohort and arm."""
+
+    def value_counts(self, metric: str, cohort: Cohort | None) -> Mapping[str, CountedValues]:
+        """Values of a metric per arm, as they are analysed."""
+
+    def rows(self, columns: Sequence[str]) -> pa.Table:
+        """Rows with the column ``arm`` and the columns named."""
+
+    def profile(self) -> Mapping[str, Profile]:
+        """A profile per column."""
