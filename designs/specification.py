@@ -63,14 +63,23 @@ def read_specification(path: Path | str) -> Specification:
 
 def parse_specification(text: str, origin: str) -> Specification:
     """Read a specification from text; ``origin`` names it in messages."""
+    return Specification(origin, text, _parsed(text, origin, Experiment))
+
+
+def load_model[M: BaseModel](path: Path | str, model: type[M]) -> M:
+    """Read any declared model from YAML; raises like :func:`load_experiment`."""
+    return _parsed(_read_text(Path(path)), str(path), model)
+
+
+def _parsed[M: BaseModel](text: str, origin: str, model: type[M]) -> M:
     document = read_yaml(text.removeprefix("\ufeff"), origin)
     if not isinstance(document.value, dict):
         raise SpecError.at(origin, 1, "YAML", "must be fields with values", "Begin with 'key: …'.")
     try:
-        return Specification(origin, text, Experiment.model_validate(document.value))
+        return model.model_validate(document.value)
     except ValidationError as error:
         findings = [item for item in error.errors(include_url=False) if _written(item, document)]
-        faults = [_fault(item, document) for item in findings]
+        faults = [_fault(item, document, model) for item in findings]
         raise _first(faults, origin) from None
 
 
@@ -108,32 +117,32 @@ def _first(faults: Iterable[_Fault], origin: str) -> SpecError:
     )
 
 
-def _fault(error: Any, document: Document) -> _Fault:
+def _fault(error: Any, document: Document, model: type[BaseModel]) -> _Fault:
     """Word a finding of pydantic, and find the line it speaks of."""
     place: Place = tuple(part for part in error["loc"] if part != "[key]")
     if error["type"] == "extra_forbidden":
-        way_out = hint(str(place[-1]), _fields_at(place[:-1]))
+        way_out = hint(str(place[-1]), _fields_at(place[:-1], model))
         return _Fault(place, "unknown field", way_out, document.line(place), unknown=True)
     rule, way_out = worded(error)
     if error["type"] == "value_error":
-        place, rule = _named_field(place, rule)
+        place, rule = _named_field(place, rule, model)
     return _Fault(place, rule, way_out, document.line(place))
 
 
-def _named_field(place: Place, message: str) -> tuple[Place, str]:
+def _named_field(place: Place, message: str, model: type[BaseModel]) -> tuple[Place, str]:
     """Split ``field: rule`` when the field is one of those known at this place."""
     name, _, rule = message.partition(": ")
     parts = tuple(name.split("."))
-    if rule and parts[0] in _fields_at(place):
+    if rule and parts[0] in _fields_at(place, model):
         return (*place, *parts), rule
     if rule and place and place[-1] == name:
         return place, rule
     return place, message
 
 
-def _fields_at(place: Place) -> tuple[str, ...]:
+def _fields_at(place: Place, root: type[BaseModel]) -> tuple[str, ...]:
     """Field names of the model that stands at a place, nothing where there is none."""
-    models: list[type[BaseModel]] = [Experiment]
+    models: list[type[BaseModel]] = [root]
     for part in place:
         if isinstance(part, int):
             continue

@@ -12,6 +12,8 @@ from measure.results import Analysis, Attribution, Check, Reconciliation
 
 if TYPE_CHECKING:
     from measure.results import Estimate
+    from measure.scores import ScoreValidation
+    from reports.numbers import Number
 
 
 def analyze(target: str, *, json: str | None) -> None:
@@ -61,6 +63,50 @@ def reconcile(key: str | None, *, json: str | None) -> None:
     deliver(result.to_dict(), json, describe_reconciliation(result))
 
 
+def score_validate(spec: Path, *, json: str | None) -> None:
+    """Hold a score against its randomised holdout."""
+    from designs.specification import load_model
+    from measure.engine.connection import connect
+    from measure.scores import score_spec
+    from measure.scores.plan import ScorePlan
+
+    check_destination(json)
+    plan = load_model(spec, ScorePlan)
+    if plan.source.table:
+        from console.workspace import Workspace
+
+        engine = Workspace.find(spec.parent).connect()
+    else:
+        engine = connect()
+    with engine:
+        result = score_spec(engine, plan, spec.parent)
+    deliver(result.to_dict(), json, describe_score(result))
+
+
+def describe_score(result: ScoreValidation) -> list[str]:
+    """Measures with their meaning, then uplift from the best tenth to the worst."""
+    from reports.numbers import NONE, interval, number
+
+    def write(value: Number) -> str:
+        return number(value, 5, signed=True)
+
+    head = f"{result.score} against {result.arm} on {result.metric}: {result.status}"
+    lines = [head, *([result.note] if result.note else []), ""]
+    rows = [(m.name, write(m.value), interval(m.ci_low, m.ci_high, write)) for m in result.measures]
+    lines += table(("measure", "value", f"{result.ci_level:.0%} interval"), rows)
+    lines += ["", *(f"  {m.name}: {m.meaning}" for m in result.measures), ""]
+    tenths = [
+        (
+            str(d.decile),
+            f"{d.n_arm + d.n_control:,}",
+            write(d.uplift) if d.uplift is not None else NONE,
+            interval(d.ci_low, d.ci_high, write),
+        )
+        for d in result.deciles
+    ]
+    return lines + table(("tenth", "units", "uplift", "interval"), tenths)
+
+
 def describe(analysis: Analysis) -> list[str]:
     """Say an analysis in lines: checks, then the effect on everybody, then what cohorts showed."""
     lines = [f"{analysis.experiment}: {analysis.status}", "", *_check_lines(analysis.checks), ""]
@@ -108,7 +154,7 @@ def _estimate_row(estimate: Estimate) -> tuple[str, ...]:
     head = (estimate.metric, estimate.arm, estimate.estimator)
     if estimate.value is None:
         return (*head, "–", "–", "–", "–", estimate.status)
-    from reports.numbers import Number, decimals_for, interval, number, p_value, percent
+    from reports.numbers import decimals_for, interval, number, p_value, percent
 
     places = decimals_for(estimate.se)
 
