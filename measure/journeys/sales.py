@@ -1,0 +1,78 @@
+"""Conversions that count: paid or refunded orders, each once, net of refunds, in one currency."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from measure.engine.expressions import Column, Table, literal, row_number, window
+from measure.errors import DataError, MissingFile
+
+if TYPE_CHECKING:
+    from measure.engine.connection import Engine
+
+COUNTED = ("paid", "refunded")
+"""Statuses of an order that happened; cancelled, test and internal ones did not."""
+
+_WITHOUT_MINOR = (
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"),
+    *("PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
+_THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+
+
+def sales(engine: Engine, currency: str | None = None) -> Table:
+    """Counted conversions: ``conversion_id, customer_id, ts, value, net`` (integer minor units).
+
+    An order id that occurs again is counted the first time only (by ``ts``, then
+    ``conversion_id``).
+    """
+    orders = table_of(engine, "conversions")
+    orders = orders.filter(orders.status.isin(COUNTED))
+    if currency is not None:
+        orders = orders.filter(orders.currency == currency)
+    by_order = window(group_by=orders.order_id, order_by=[orders.ts, orders.conversion_id])
+    orders = orders.mutate(repetition=row_number().over(by_order))
+    return orders.filter(orders.repetition == 0).select(
+        "conversion_id", "customer_id", "ts", "value", net=orders.value - orders.refunded_value
+    )
+
+
+def one_currency(engine: Engine, currency: str | None = None) -> str | None:
+    """The currency of all counted conversions, ``None`` when there are none.
+
+    Several are a :class:`DataError`: amounts of different currencies do not add up.
+    """
+    if currency is not None:
+        return currency
+    orders = table_of(engine, "conversions")
+    found = orders.filter(orders.status.isin(COUNTED)).select("currency").distinct()
+    names = sorted(str(name) for name in engine.fetch(found)["currency"].to_pylist())
+    if len(names) > 1:
+        raise DataError(
+            f"conversions are in {', '.join(names)}, and money of several currencies does not add "
+            "up. Name one currency, or load amounts converted to one."
+        )
+    return names[0] if names else None
+
+
+def minor_units(currency: str | None) -> int:
+    """Minor units in one major unit (ISO 4217): 100 cents, but 1 yen and 1,000 fils."""
+    if currency in _WITHOUT_MINOR:
+        return 1
+    return 1000 if currency in _THOUSANDTHS else 100
+
+
+def table_of(engine: Engine, name: str) -> Table:
+    """A canonical table, or :class:`MissingFile` with the way to load it."""
+    if not engine.has(name):
+        raise MissingFile.at(f"table {name}", f"Load it with `truelift load {name} FILE…`.")
+    return engine.table(name)
+
+
+def moment(column: Column, when: datetime) -> Any:
+    """A point in time as a literal of the column's own type; naive means UTC."""
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    kind: Any = column.type()
+    value = aware if kind.timezone else aware.astimezone(UTC).replace(tzinfo=None)
+    return literal(value, type=kind)

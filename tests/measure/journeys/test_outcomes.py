@@ -1,0 +1,124 @@
+"""Outcomes of assigned units against bookkeeping order by order; flows of journeys."""
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from measure.engine.connection import connect
+from measure.errors import DataError, InputError, MissingFile, UnknownName
+from measure.journeys.flows import OTHER, journey_flows
+from measure.journeys.outcomes import unit_outcomes
+from measure.journeys.rules import JourneyRules
+from measure.journeys.sales import minor_units
+from tests.measure.journeys import shop as world
+
+WINDOW = 21
+
+
+def expected_outcomes():
+    customers = {row["customer_id"]: row for row in world.customers()}
+    for row in world.assignments():
+        if row["experiment"] != "spring":
+            continue
+        begin = row["assigned_at"]
+        bought = [
+            order
+            for order in world.counted_orders()
+            if order["customer_id"] == row["unit_id"]
+            and begin <= order["ts"] < begin + timedelta(days=WINDOW)
+        ]
+        known = customers.get(row["unit_id"], {})
+        before = known.get("prior_revenue")
+        yield {
+            "unit_id": row["unit_id"],
+            "arm": row["arm"],
+            "conversion": int(bool(bought)),
+            "orders": len(bought),
+            "revenue": sum(order["value"] for order in bought) / 100,
+            "net_revenue": sum(o["value"] - o["refunded_value"] for o in bought) / 100,
+            "segment": known.get("segment"),
+            "prior_revenue": float(before) if before else None,
+        }
+
+
+def test_outcomes_equal_the_bookkeeping(shop):
+    rows = shop.fetch(unit_outcomes(shop, "spring", WINDOW, numeric=["prior_revenue"])).to_pylist()
+    expected = list(expected_outcomes())
+    assert sorted(rows, key=lambda row: row["unit_id"]) == expected
+    assert sum(row["orders"] for row in expected) > 20
+    assert any(row["orders"] > 1 for row in expected)
+    assert any(row["net_revenue"] < row["revenue"] for row in expected)
+
+
+def test_an_order_at_the_instant_of_assignment_counts_and_one_at_the_end_does_not():
+    begin = world.START
+    orders = [
+        {**world.conversions()[0], "conversion_id": name, "order_id": name, "customer_id": "u001"}
+        | {"ts": begin + after, "status": "paid", "value": 100, "refunded_value": 0}
+        for name, after in (("at", timedelta()), ("end", timedelta(days=1)))
+    ]
+    one = [{**world.assignments()[1], "assigned_at": begin}]
+    with embedded(conversions=world.table(orders), assignments=world.table(one)) as engine:
+        row = engine.fetch(unit_outcomes(engine, "spring", 1)).to_pylist()[0]
+    assert (row["orders"], row["revenue"]) == (1, 1.0)
+
+
+def embedded(**changed):
+    engine = connect("duckdb://")
+    for name, data in (world.tables() | changed).items():
+        if data is not None:
+            engine.register(name, data)
+    return engine
+
+
+def test_clear_refusals():
+    with embedded() as engine:
+        with pytest.raises(UnknownName, match="Did you mean 'spring'"):
+            unit_outcomes(engine, "sprung", WINDOW)
+        with pytest.raises(InputError, match="window_days == 0"):
+            unit_outcomes(engine, "spring", 0)
+        with pytest.raises(UnknownName, match="Did you mean 'prior_revenue'"):
+            unit_outcomes(engine, "spring", WINDOW, numeric=["prior_revenu"])
+        with pytest.raises(DataError, match="segment == 'loyal', must be a number"):
+            unit_outcomes(engine, "spring", WINDOW, numeric=["segment"])
+    with embedded(assignments=None) as engine, pytest.raises(MissingFile, match="assignments"):
+        unit_outcomes(engine, "spring", WINDOW)
+    clash = world.tables()["customers"].rename_columns(
+        ["customer_id", "first_seen_at", "orders", "prior_revenue"]
+    )
+    with embedded(customers=clash) as engine, pytest.raises(DataError, match="Rename it"):
+        unit_outcomes(engine, "spring", WINDOW)
+
+
+def test_without_customers_there_are_no_attributes():
+    with embedded(customers=None) as engine:
+        columns = unit_outcomes(engine, "spring", WINDOW).columns
+    assert columns == ("unit_id", "arm", "conversion", "orders", "revenue", "net_revenue")
+
+
+@pytest.mark.parametrize(
+    ("currency", "units"), [("EUR", 100), ("USD", 100), ("JPY", 1), ("KWD", 1000), (None, 100)]
+)
+def test_minor_units(currency, units):
+    assert minor_units(currency) == units  # ISO 4217
+
+
+def test_flows_count_every_journey(shop):
+    rules = JourneyRules(lookback_days=world.LOOKBACK)
+    found = journey_flows(shop, rules, most_channels=2)
+    expected, money, seen = Counter(), Counter(), Counter()
+    for _, touches, _ in world.journeys():
+        seen.update(channel for channel, _ in touches[:2])
+    kept = sorted(seen, key=lambda channel: (-seen[channel], channel))[:2]
+    for _, touches, net in world.journeys():
+        names = [channel if channel in kept else OTHER for channel, _ in touches[:2]]
+        key = (names[0], names[1] if len(names) > 1 else None, net is not None)
+        expected[key] += 1
+        money[key] += net or 0
+    assert {(f.first, f.second, f.converted): f.journeys for f in found} == expected
+    for flow in found:
+        key = (flow.first, flow.second, flow.converted)
+        assert flow.value == pytest.approx(money[key] / 100)
+    with pytest.raises(InputError, match="most_channels"):
+        journey_flows(shop, rules, most_channels=0)
