@@ -105,11 +105,9 @@ def _effects(people: People, control: Outcomes, treated: Outcomes) -> tuple[Quan
     """Effects per assigned customer, for everybody and per segment."""
     bought = treated.conversion.astype(float) - control.conversion
     euros = (treated.net_revenue - control.net_revenue) / 100
-    gross = (treated.revenue - control.revenue) / 100
     said = "mean over all assigned customers of the outcome if treated minus if held out"
     everybody = (
         Quantity("effect.conversion", _mean(bought), "probability", said, "conversion"),
-        Quantity("effect.revenue", _mean(gross), CURRENCY, said, "revenue"),
         Quantity("effect.net_revenue", _mean(euros), CURRENCY, said, "net_revenue"),
     )
     return everybody + tuple(

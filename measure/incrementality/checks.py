@@ -43,6 +43,8 @@ _CODES = {
     "X4": "Missing covariate values",
     "X5": "Covariate balance",
 }
+_ANCHORS = {"G5": "g5-sample_ratio_mismatch"}
+"""Checks that share their heading in ``docs/checks.md`` with reconciliation."""
 
 
 def run_checks(
@@ -335,7 +337,7 @@ def _check(
         severity=severity,
         rows=rows,
         p_value=p_value,
-        anchor=f"{code}-{title}".lower().replace(" ", "-"),
+        anchor=_ANCHORS.get(code) or f"{code}-{title}".lower().replace(" ", "-"),
         evidence=evidence,
     )
 

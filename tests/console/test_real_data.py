@@ -122,3 +122,26 @@ def test_the_example_is_the_same_for_any_newcomer(tmp_path, hillstrom):
 def test_the_example_says_where_to_get_the_data(tmp_path):
     ran = truelift("example", "hillstrom", tmp_path, TRUELIFT_DATA=str(tmp_path))
     ran.refused("TRUELIFT_DATA", "hillstrom.csv")
+
+
+def test_a_score_is_validated_against_the_holdout():
+    data_file("hillstrom.csv")
+    ran = truelift("score", "validate", ROOT / "examples" / "hillstrom_score.yaml", "--json", "-")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert_documented("score validate", document)
+    measures = {m["name"]: m for m in document["measures"]}
+    # Source: MANIFEST.md, Womens − none on visit.
+    assert round(measures["average_effect"]["value"], 4) == 0.0452
+    qini = measures["qini"]
+    assert qini["ci_low"] < 0 < qini["ci_high"]  # past spend does not find who is moved
+    assert [d["decile"] for d in document["deciles"]] == list(range(1, 11))
+    units = sum(d["n_arm"] + d["n_control"] for d in document["deciles"])
+    assert units == document["n_arm"] + document["n_control"] == 21_387 + 21_306
+
+
+def test_a_score_specification_is_refused_by_line_and_field(tmp_path):
+    spec = tmp_path / "score.yaml"
+    text = (ROOT / "examples" / "hillstrom_score.yaml").read_text(encoding="utf-8")
+    spec.write_text(text.replace("metric:", "metrc:"))
+    truelift("score", "validate", spec).refused("metrc", "Did you mean 'metric'?")

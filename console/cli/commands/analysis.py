@@ -135,7 +135,7 @@ def describe_attribution(result: Attribution) -> list[str]:
     ]
     lines = table(("channel", *models), rows)
     lines += ["", f"{result.total_conversions:,.0f} conversions, value {result.total_value:,.2f}"]
-    return [*lines, "", "Definition:", *(f"  {k}: {v}" for k, v in result.definition.items())]
+    return [*lines, "", *(f"  {sentence}" for sentence in result.definition["sentences"])]
 
 
 def describe_reconciliation(result: Reconciliation) -> list[str]:
