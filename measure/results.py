@@ -159,11 +159,16 @@ class Credit(Result):
 
 @dataclass(frozen=True, slots=True)
 class BridgeStep(Result):
-    """One line of the statement of account: rows and money (minor units) it adds or takes away."""
+    """One line of the statement of account: rows and money (minor units) it adds or takes away.
+
+    ``money_low`` and ``money_high`` bound the money of a line that was estimated.
+    """
 
     step: str
     rows: int
     money: int
+    money_low: int | None = None
+    money_high: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +232,16 @@ class Attribution(Result):
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation(Result):
-    """Checks of the catalogue and the bridge from claimed to incremental."""
+    """Checks of the catalogue and the bridge from claimed to incremental.
+
+    ``settings`` holds the thresholds used, ``notes`` what a reader of the bridge must know.
+    """
 
     checks: tuple[Check, ...]
     bridge: tuple[BridgeStep, ...]
     currency: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The ``reconcile`` JSON document."""

@@ -1,0 +1,195 @@
+"""Group G, experiment integrity: each arm gets what the design says, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from measure.engine.expressions import Column, Scalar, Table, literal
+from measure.errors import InputError
+from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.settings import ExperimentWindow
+from measure.reconcile.sources import Sources
+from measure.results import Check, Outcome, Severity
+
+
+def _experiment(sources: Sources) -> ExperimentWindow:
+    if sources.experiment is None:  # the check is not applicable before this is reached
+        raise InputError("no experiment was given.")
+    return sources.experiment
+
+
+def _units(sources: Sources) -> Table:
+    """Assignments of the experiment."""
+    assigned = sources.table("assignments")
+    assigned = assigned.filter(assigned.experiment == _experiment(sources).key)
+    return assigned.select("unit_id", "arm")
+
+
+def _moment(value: datetime, column: Column) -> Scalar:
+    """A time to compare a column with, naive where the column is stored without a zone."""
+    zone = getattr(column.type(), "timezone", None)
+    return literal(value if zone else value.replace(tzinfo=None))
+
+
+def _controls(sources: Sources) -> Table:
+    units = _units(sources)
+    return units.filter(units.arm == _experiment(sources).control)
+
+
+def _contaminated(sources: Sources) -> Findings:
+    """Touches of the tested campaigns on control units; counted by unit."""
+    experiment, log, control = (
+        _experiment(sources),
+        sources.table("activations"),
+        _controls(sources),
+    )
+    log = log.filter(
+        log.campaign.isin(experiment.campaigns),
+        log.ts >= _moment(experiment.start, log.ts),
+        log.ts <= _moment(experiment.end, log.ts),
+    )
+    hits = log.join(control, log.customer_id == control.unit_id)
+    rows = hits.select(
+        entity_id=hits.unit_id,
+        raw_id=hits.activation_id,
+        amount=sources.cost_of(hits),
+        whole=1,
+        platform=hits.platform,
+        campaign=hits.campaign,
+        kind=hits.kind,
+        ts=hits.ts,
+    )
+    return {"activations": rows}
+
+
+def _contamination_scope(sources: Sources) -> Findings:
+    """Control units, looked at only when the experiment says which campaigns it tests."""
+    control = _controls(sources)
+    named = bool(_experiment(sources).campaigns)
+    return {"control units": control if named else control.limit(0)}
+
+
+def _contamination_sentence(tally: Tally) -> str:
+    (control,) = tally.examined.values()
+    units = Tally({"units": tally.rows["activations"]}, {"units": control}, tally.currency)
+    return f"{units.of('units', 'control unit')} met a campaign under test"
+
+
+CONTROL_CONTAMINATION = DeclaredCheck(
+    code="G1",
+    name="control_contamination",
+    title="Control units reached by the tested campaigns",
+    severity=Severity.WARNING,
+    needs={
+        "assignments": ("experiment", "unit_id", "arm"),
+        "activations": ("activation_id", "campaign", "ts", "customer_id"),
+    },
+    needs_experiment=True,
+    by_entity=True,
+    disposition="note",
+    empty="no control unit is assigned, or the experiment names no campaigns",
+    passed="No control unit met a campaign under test",
+    flagged=_contamination_sentence,
+    find=_contaminated,
+    examined=_contamination_scope,
+)
+
+
+def _shared(sources: Sources) -> Table:
+    """Assigned units with the identifiers that belong to one person."""
+    units, known = _units(sources), sources.table("identities")
+    known = known.filter(known.kind.isin(sources.settings.identity_kinds))
+    known = known.select("customer_id", identity_kind="kind", identifier="identifier")
+    return known.join(units, known.customer_id == units.unit_id)
+
+
+def _cross_arm(sources: Sources) -> Findings:
+    """Units that share an identifier with another arm; one row per unit and identifier."""
+    shared = _shared(sources)
+    keys = shared.group_by(["identity_kind", "identifier"]).aggregate(arms=shared.arm.nunique())
+    keys = keys.filter(keys.arms > 1).rename(crossed_kind="identity_kind", crossed="identifier")
+    units = shared.join(
+        keys,
+        [shared.identity_kind == keys.crossed_kind, shared.identifier == keys.crossed],
+    )
+    rows = units.select(
+        entity_id=units.unit_id,
+        raw_id=units.identity_kind.concat(": ", units.identifier),
+        amount=literal(0).cast("int64"),
+        whole=1,
+        customer_id=units.customer_id,
+        arm=units.arm,
+    )
+    return {"identities": rows}
+
+
+def _cross_facts(sources: Sources) -> Mapping[str, Any]:
+    rows = _cross_arm(sources)["identities"]
+    counted = sources.engine.fetch(rows.aggregate(shared=rows.raw_id.nunique()))
+    return {"shared": int(counted["shared"][0].as_py())}
+
+
+def _cross_sentence(tally: Tally) -> str:
+    (assigned,) = tally.examined.values()
+    units = Tally({"units": tally.rows["identities"]}, {"units": assigned}, tally.currency)
+    identifiers = tally.facts["shared"]
+    noun = "identifier" if identifiers == 1 else "identifiers"
+    return (
+        f"{units.of('units', 'assigned unit')} share {identifiers:,} personal {noun} "
+        "with a unit of another arm: one person, two arms"
+    )
+
+
+CROSS_ARM_PERSON = DeclaredCheck(
+    code="G3",
+    name="cross_arm_person",
+    title="Persons in more than one arm",
+    severity=Severity.WARNING,
+    needs={
+        "assignments": ("experiment", "unit_id", "arm"),
+        "identities": ("customer_id", "kind", "identifier"),
+    },
+    needs_experiment=True,
+    by_entity=True,
+    disposition="hold",
+    empty="nobody is assigned to this experiment",
+    passed="No person is in two arms",
+    flagged=_cross_sentence,
+    find=_cross_arm,
+    examined=lambda sources: {"assigned units": _units(sources)},
+    facts=_cross_facts,
+)
+
+
+def _sample_ratio(sources: Sources) -> Check:
+    from measure.incrementality.checks import sample_ratio_check
+
+    units = _units(sources)
+    counted = sources.engine.fetch(units.group_by("arm").aggregate(units=units.count()))
+    observed = {row["arm"]: int(row["units"]) for row in counted.to_pylist()}
+    result = Check(
+        code="G5",
+        title=SAMPLE_RATIO_MISMATCH.title,
+        outcome=Outcome.NOT_APPLICABLE,
+        message="Not applicable: nobody is assigned to this experiment.",
+    )
+    if observed:
+        result = sample_ratio_check(observed, _experiment(sources).arms)
+    return replace(
+        result, disposition=SAMPLE_RATIO_MISMATCH.disposition, anchor=SAMPLE_RATIO_MISMATCH.anchor
+    )
+
+
+SAMPLE_RATIO_MISMATCH = DeclaredCheck(
+    code="G5",
+    name="sample_ratio_mismatch",
+    title="Sizes of the arms against the design",
+    severity=Severity.STOP,
+    needs={"assignments": ("experiment", "unit_id", "arm")},
+    needs_experiment=True,
+    disposition="hold",
+    judge=_sample_ratio,
+)
