@@ -68,8 +68,21 @@ class LifecycleError(InputError):
     """An experiment is asked for a step that its state does not allow."""
 
 
+class AccessError(InputError):
+    """Somebody asks for a step that their role, or a rule of the workspace, does not allow them."""
+
+
 class EngineError(TrueliftError):
     """The data engine cannot be reached or cannot do what was asked."""
+
+
+class ConservationError(TrueliftError):
+    """Parts do not add up to their total; nothing computed from them may be shown."""
+
+    @classmethod
+    def of(cls, what: str, unit: str, parts: float, total: float) -> ConservationError:
+        """Name both sums."""
+        return cls(f"{what}: {unit} credited add up to {parts!r}, the total is {total!r}.")
 
 
 class RegistryError(TrueliftError):

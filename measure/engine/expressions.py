@@ -7,6 +7,8 @@ ordered ``group_concat`` or ``collect``, upserts, temporary tables, boolean cast
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ibis import (
     _,
     cases,
@@ -41,9 +43,16 @@ __all__ = [
     "interval",
     "least",
     "literal",
+    "moment",
     "null",
     "or_",
     "row_number",
     "union",
     "window",
 ]
+
+
+def moment(value: datetime, like: Column) -> Scalar:
+    """Return an aware time as a literal of a column's kind, with a time zone or without (UTC)."""
+    aware = getattr(like.type(), "timezone", None)
+    return literal(value if aware else value.replace(tzinfo=None))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from measure.errors import InputError
 from measure.reconcile.check import Ran
-from measure.reconcile.ledger import OVERLAP, Ledger, Share
+from measure.reconcile.ledger import OVERLAP, Ledger, Share, beyond_experiment
 from measure.reconcile.settings import IncrementalRevenue
 from measure.reconcile.sources import Sources
 from measure.results import BridgeStep
@@ -20,9 +20,11 @@ from measure.results import BridgeStep
 CLAIMED = "platform-claimed revenue"
 RECONCILED = "reconciled claimed revenue"
 DISTINCT = "reconciled distinct revenue"
+BEYOND = "not under test (other campaigns or days)"
+TESTED = "reconciled revenue under test"
 ANYWAY = "would have happened anyway"
 INCREMENTAL = "incremental revenue (experiment)"
-TOTALS = frozenset({CLAIMED, RECONCILED, DISTINCT, INCREMENTAL})
+TOTALS = frozenset({CLAIMED, RECONCILED, DISTINCT, TESTED, INCREMENTAL})
 """Lines that state a sum; all others state what is added or taken away."""
 NOT_CHECKED = " (not checked)"
 """Ends the name of a difference when none of its checks could run."""
@@ -74,7 +76,14 @@ def build_bridge(
     steps.append(_total(RECONCILED, steps))
     shared = _step(SHARED, _taken(SHARED, ledger), answered)
     distinct = _total(DISTINCT, [steps[-1], shared])
-    return (*steps, shared, distinct, *_experiment(distinct, incremental))
+    if incremental is None:
+        return (*steps, shared, distinct)
+    beyond = beyond_experiment(sources, ran)
+    tested = [BridgeStep(BEYOND, -beyond.rows, -beyond.amount)] if beyond != Share() else []
+    if tested:
+        tested.append(_total(TESTED, [distinct, *tested]))
+    comparable = tested[-1] if tested else distinct
+    return (*steps, shared, distinct, *tested, *_experiment(comparable, incremental))
 
 
 def _same_currency(sources: Sources, incremental: IncrementalRevenue | None) -> None:
@@ -111,13 +120,9 @@ def _total(step: str, steps: Sequence[BridgeStep]) -> BridgeStep:
     return BridgeStep(step, sum(s.rows for s in steps), sum(s.money for s in steps))
 
 
-def _experiment(
-    distinct: BridgeStep, incremental: IncrementalRevenue | None
-) -> tuple[BridgeStep, ...]:
+def _experiment(comparable: BridgeStep, incremental: IncrementalRevenue) -> tuple[BridgeStep, ...]:
     """What the experiment leaves of it; rows are 0, for an experiment names no single order."""
-    if incremental is None:
-        return ()
-    anyway = BridgeStep(ANYWAY, 0, incremental.money - distinct.money)
+    anyway = BridgeStep(ANYWAY, 0, incremental.money - comparable.money)
     caused = BridgeStep(
         INCREMENTAL,
         0,

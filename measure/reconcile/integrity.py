@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
-from measure.engine.expressions import Column, Scalar, Table, literal
+from measure.engine.expressions import Table, literal, moment
 from measure.errors import InputError
 from measure.reconcile.check import DeclaredCheck, Findings, Tally
 from measure.reconcile.settings import ExperimentWindow
@@ -28,12 +27,6 @@ def _units(sources: Sources) -> Table:
     return assigned.select("unit_id", "arm")
 
 
-def _moment(value: datetime, column: Column) -> Scalar:
-    """A time to compare a column with, naive where the column is stored without a zone."""
-    zone = getattr(column.type(), "timezone", None)
-    return literal(value if zone else value.replace(tzinfo=None))
-
-
 def _controls(sources: Sources) -> Table:
     units = _units(sources)
     return units.filter(units.arm == _experiment(sources).control)
@@ -48,8 +41,8 @@ def _contaminated(sources: Sources) -> Findings:
     )
     log = log.filter(
         log.campaign.isin(experiment.campaigns),
-        log.ts >= _moment(experiment.start, log.ts),
-        log.ts <= _moment(experiment.end, log.ts),
+        log.ts >= moment(experiment.start, log.ts),
+        log.ts <= moment(experiment.end, log.ts),
     )
     hits = log.join(control, log.customer_id == control.unit_id)
     rows = hits.select(

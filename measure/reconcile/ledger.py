@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from measure.engine.expressions import Table, coalesce, ifelse, literal, union, window
+from measure.engine.expressions import Table, coalesce, ifelse, literal, moment, union, window
 from measure.reconcile.check import IN_MICROS, Ran, micros_to_minor
 from measure.reconcile.duplication import overlap
 from measure.reconcile.sources import Sources
@@ -196,6 +196,33 @@ def remaining_claims(sources: Sources, ran: Sequence[Ran]) -> Table:
     claims = claims.left_join(partial, claims.claim_id == partial.raw_id)
     left = (claims.value - coalesce(claims.less, 0)).cast("int64")
     return claims.mutate(remaining=left)
+
+
+def beyond_experiment(sources: Sources, ran: Sequence[Ran]) -> Share:
+    """What is left, each order once, of claims that the experiment does not test.
+
+    These are claims for other campaigns (where campaigns are named), and claims on conversions
+    outside the experiment's days. ``rows`` are the orders whose first claim is one of them.
+    """
+    tested = sources.experiment
+    if tested is None:
+        return Share()
+    left = remaining_claims(sources, ran)
+    shared = overlap(left).select("position", "overlap", shared_claim="claim_id")
+    left = left.left_join(shared, left.claim_id == shared.shared_claim)
+    converted = left.converted_at
+    inside = (converted >= moment(tested.start, converted)) & (
+        converted <= moment(tested.end, converted)
+    )
+    if tested.campaigns:
+        inside &= left.campaign.isin(sorted(tested.campaigns))
+    others = left.filter(~inside)
+    total = others.aggregate(
+        rows=ifelse(coalesce(others.position, 0) > 0, 0, 1).sum().cast("int64"),
+        amount=(others.remaining - coalesce(others.overlap, 0)).sum().cast("int64"),
+    )
+    row = sources.engine.fetch(total).to_pylist()[0]
+    return Share(int(row["rows"] or 0), int(row["amount"] or 0))
 
 
 def _overlap_left(sources: Sources, ran: Sequence[Ran]) -> Table:

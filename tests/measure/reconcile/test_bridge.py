@@ -12,11 +12,13 @@ from measure.errors import InputError
 from measure.reconcile import IncrementalRevenue, Settings, reconcile
 from measure.reconcile.bridge import (
     ANYWAY,
+    BEYOND,
     CLAIMED,
     DISTINCT,
     INCREMENTAL,
     RECONCILED,
     SHARED,
+    TESTED,
     TOTALS,
 )
 from measure.results import BridgeStep, Estimand, Estimate, Outcome, Status
@@ -293,6 +295,23 @@ def test_the_experiment_closes_the_bridge_with_its_interval():
     assert caused == BridgeStep(INCREMENTAL, 0, 1_234_56, money_low=1_000_00, money_high=1_500_00)
     assert_adds_up(result.bridge)
     assert any("95 % interval" in note for note in result.notes)
+
+
+def test_only_what_was_tested_is_held_against_the_experiment():
+    world = clean_world(300)
+    claims = world.tables["claims"]
+    tested = min(claim["campaign"] for claim in claims)
+    window = EXPERIMENT.model_copy(update={"campaigns": (tested,)})
+    incremental = IncrementalRevenue(1_234_56, 1_000_00, 1_500_00, 0.95, "EUR")
+    result = run(world, experiment=window, incremental=incremental)
+    steps = {step.step: step for step in result.bridge}
+    # A clean world has one claim an order, so what is left is the claims of that campaign.
+    left = [claim["value"] for claim in claims if claim["campaign"] == tested]
+    assert 0 < len(left) < len(claims)
+    assert (steps[TESTED].rows, steps[TESTED].money) == (len(left), sum(left))
+    assert steps[BEYOND].money == sum(left) - steps[DISTINCT].money
+    assert steps[ANYWAY].money == 1_234_56 - sum(left)
+    assert_adds_up(result.bridge)
 
 
 def test_an_estimate_in_another_currency_is_refused():

@@ -1,0 +1,142 @@
+"""The embedded engine, DuckDB: opening it, quoting for it, and reading files as plain text columns.
+
+This is the one place with query text of its own: reading files is not part of any portable
+expression language. Names go in quoted as identifiers, values as quoted literals.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from measure.errors import DataError
+
+ROW = "__row__"
+"""Column with the number of a row in its file, counted from 1 without the header."""
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    # Extensions would be downloaded at run time; everything used here is built in.
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    # A Python variable must never be readable as a table by its name.
+    "python_enable_replacements": "false",
+}
+
+
+def open_embedded() -> Any:
+    """A DuckDB backend in memory, in UTC, without extensions from elsewhere."""
+    import duckdb
+    import ibis
+
+    connection = duckdb.connect(":memory:", config=_SETTINGS)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    connection.execute(f"SET temp_directory = {text_literal(tempfile.gettempdir() + '/truelift')}")
+    return ibis.duckdb.from_connection(connection)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Ibis 12 calls methods that DuckDB 1.5 has renamed; the two are pinned together."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"fetch_\w+\(\) is deprecated", DeprecationWarning)
+        yield
+
+
+def identifier(name: str) -> str:
+    """A name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_literal(value: str) -> str:
+    """A text as a quoted SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql(template: str, **parts: str) -> str:
+    """Fill the ``$names`` of a query with parts that are already quoted or are queries."""
+    return Template(template).substitute(parts)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Column names as a quoted list."""
+    return ", ".join(identifier(name) for name in names)
+
+
+def read_csv(path: Path, columns: Iterable[str], delimiter: str) -> str:
+    """Relation over a CSV file: every column text, an empty field missing, nothing guessed."""
+    struct = ", ".join(f"{text_literal(name)}: 'VARCHAR'" for name in columns)
+    return (
+        f"read_csv({text_literal(str(path))}, auto_detect = false, header = true, "
+        f"columns = {{{struct}}}, delim = {text_literal(delimiter)}, quote = '\"', escape = '\"', "
+        "nullstr = '', strict_mode = true)"
+    )
+
+
+def read_parquet(path: Path) -> str:
+    """Relation over one Parquet file."""
+    return f"read_parquet({text_literal(str(path))}, hive_partitioning = false)"
+
+
+def read_parts(paths: Iterable[Path]) -> str:
+    """Relation over the Parquet files of one table; attributes that a file lacks are missing."""
+    parts = ", ".join(text_literal(str(path)) for path in paths)
+    return f"read_parquet([{parts}], hive_partitioning = false, union_by_name = true)"
+
+
+def read_json_lines(connection: Any, path: Path) -> tuple[tuple[str, ...], str]:
+    """Names and relation of a file with one JSON object per line; values become their text."""
+    lines = f"read_ndjson_objects({text_literal(str(path))}, ignore_errors = false)"
+    kinds = connection.execute(
+        sql("SELECT DISTINCT json_type(json) FROM $lines", lines=lines)
+    ).fetchall()
+    if kinds and kinds != [("OBJECT",)]:
+        raise DataError(f"{path}: a line is not a JSON object; write one object per line.")
+    keys = sql("SELECT DISTINCT unnest(json_keys(json)) AS name FROM $lines", lines=lines)
+    found = connection.execute(sql("SELECT name FROM ($keys) ORDER BY name", keys=keys)).fetchall()
+    names = tuple(row[0] for row in found)
+    fields = ", ".join(
+        f"nullif(json ->> {text_literal(_pointer(name))}, '') AS {identifier(name)}"
+        for name in names
+    )
+    return names, sql("(SELECT $fields FROM $lines)", fields=fields, lines=lines)
+
+
+def _pointer(name: str) -> str:
+    """The JSON pointer of a top-level field."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """One clear line from the many that DuckDB writes about a broken file."""
+    text = str(error)
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    place = f"{path}, line {line.group(1)}" if line else f"{path}"
+    return DataError(f"{place}: {_cause(text)}. Nothing was read; repair the file or export anew.")
+
+
+def _cause(text: str) -> str:
+    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
+    if counts:
+        return f"{counts.group(2)} fields where the header has {counts.group(1)}"
+    for sign, cause in _CAUSES:
+        if sign in text:
+            return cause
+    return " ".join(text.split("\n", maxsplit=1)[0].split()).rstrip(".")
+
+
+_CAUSES = (
+    ("unterminated quote", "a quoted field does not end as it should"),
+    ("unicode", "not UTF-8 text; save it with the encoding UTF-8"),
+    ("state machine reached an invalid state", "quotes or line ends are mixed up"),
+    ("Maximum line size", "a line is longer than 2 MB"),
+    ("No magic bytes", "not a Parquet file, or cut off"),
+    ("too small to be a Parquet file", "not a Parquet file, or cut off"),
+)
