@@ -1,1 +1,1 @@
-"""What people read: prose, numbers, charts and pages."""
+"""What people read: prose, numbers, charts and pages, made of results and facts alone."""

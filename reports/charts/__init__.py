@@ -1,1 +1,5 @@
-"""Charts as computed coordinates; templates only place them."""
+"""Charts as frozen drawings: Python computes every coordinate, a macro places them as SVG."""
+
+from reports.charts.shapes import Chart, Column, Drawing, Table
+
+__all__ = ["Chart", "Column", "Drawing", "Table"]

@@ -1,1 +1,1 @@
-"""One module per page: a result in, a page model out."""
+"""One module per page: each builds a frozen page model from results and facts."""
