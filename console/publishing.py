@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -115,7 +115,7 @@ def experiment_facts(
         generated_on=_today(time_zone),
         state=str(entry.state) if entry else "",
         started_on=_day(period.start, time_zone) if period else None,
-        ended_on=_day(period.end, time_zone) if period else None,
+        ended_on=_last_day(period, time_zone) if period else None,
         registered_on=_day(_moment(entry.registered_at), time_zone) if entry else None,
         window_days=plan.window_days,
         time_zone=time_zone,
@@ -154,8 +154,16 @@ def _money_facts(experiment: Experiment, valued: dict[str, Valued]) -> tuple[Mon
     from reports.money import money_from_value
 
     registered = experiment.decision is not None
+    campaigns = len(experiment.campaigns)
+    billed = f"as billed for {campaigns} {'campaign' if campaigns == 1 else 'campaigns'}"
     return tuple(
-        money_from_value(one.value, one.cohorts, registered=registered) for one in valued.values()
+        money_from_value(
+            one.value,
+            one.cohorts,
+            registered=registered,
+            spend_note=billed if campaigns else "",
+        )
+        for one in valued.values()
     )
 
 
@@ -221,7 +229,7 @@ def _reconciliation(
         title=entry.key,
         time_zone=zone,
         started_on=_day(period.start, zone),
-        ended_on=_day(period.end, zone),
+        ended_on=_last_day(period, zone),
         synthetic=synthetic,
         versions=versions(),
     )
@@ -272,6 +280,11 @@ def _moment(text: str) -> datetime:
 
 def _day(moment: datetime, time_zone: str) -> date:
     return moment.astimezone(ZoneInfo(time_zone)).date()
+
+
+def _last_day(period: Period, time_zone: str) -> date:
+    """Return the last day that counts; the period itself is half-open."""
+    return _day(period.end - timedelta(microseconds=1), time_zone)
 
 
 def _today(time_zone: str) -> date:

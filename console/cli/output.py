@@ -1,11 +1,9 @@
-"""How the command line speaks: results on standard output, progress on standard error."""
+"""How the command line speaks: results on standard output, as text or as JSON."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +35,6 @@ def say(*lines: str) -> None:
     """Print lines for a person."""
     for line in lines:
         sys.stdout.write(f"{line}\n")
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    """Show what is being done and, afterwards, how long it took."""
-    live = sys.stderr.isatty()
-    if live:
-        sys.stderr.write(f"  … {title}\r")
-        sys.stderr.flush()
-    begun = time.monotonic()
-    yield
-    line = f"  {MARKS['passed']} {title}"
-    sys.stderr.write(f"{line:<68}{time.monotonic() - begun:6.1f} s\n")
-    sys.stderr.flush()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:

@@ -131,6 +131,20 @@ def test_flows_are_conserved_and_drawn_to_scale() -> None:
         assert sum(s.style == "flow good" for s in drawing.shapes) == 1
 
 
+def test_labels_of_small_places_do_not_run_into_each_other() -> None:
+    ribbons = [Ribbon(0, f"c{i}", f"d{i % 5}", 1 if i else 10_000) for i in range(7)]
+    ribbons += [Ribbon(1, f"d{i}", "Converted", 1) for i in range(5)]
+    for drawing in sankey("s", "T", "D", ribbons, ("one", "two", "three"), "Converted"):
+        inside(drawing)
+        columns: dict[str, list[float]] = {}
+        for shape in drawing.shapes:
+            if shape.style == "label halo":
+                place = dict(shape.attributes)
+                columns.setdefault(place["x"], []).append(float(place["y"]))
+        for heights in columns.values():
+            assert all(b - a >= 13 for a, b in pairwise(sorted(heights)))
+
+
 @given(FINITE, st.floats(1e-3, 1e6))
 def test_ticks_are_round_and_inside(low: float, width: float) -> None:
     found = ticks(low, low + width)

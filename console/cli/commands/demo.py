@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from console.cli.output import MARKS, check_destination, deliver, step, table
+from console.cli.output import MARKS, check_destination, deliver, table
+from console.progress import step
 
 
 def demo(folder: Path, *, seed: int, customers: int, json: str | None) -> None:
