@@ -111,17 +111,22 @@ def experiment_window(entry: Entry) -> ExperimentWindow:
 
 
 def revenue_estimate(experiment: Experiment, analysis: Analysis, arm: str) -> Estimate | None:
-    """Return the estimate that money is computed from: primary metric, most precise method.
+    """Return the estimate that money is computed from: the leading one of the primary metric.
 
-    ``None`` unless the primary metric is in the currency of the cost. CUPED where it was planned
-    and worked, else the plain difference, else whatever comes first.
+    ``None`` unless the primary metric is in the currency of the cost.
     """
-    plan = experiment.analysis_plan()
-    if experiment.cost is None or plan.primary.unit != experiment.cost.currency:
+    primary = experiment.analysis_plan().primary
+    if experiment.cost is None or primary.unit != experiment.cost.currency:
         return None
-    wanted = [name for name in ("cuped", "difference", *plan.estimators) if name in plan.estimators]
-    found = [analysis.find(plan.primary.name, arm, name) for name in wanted]
-    return next((e for e in found if e.status is Status.OK), found[0] if found else None)
+    return leading_estimate(experiment, analysis, primary.name, arm)
+
+
+def leading_estimate(experiment: Experiment, analysis: Analysis, metric: str, arm: str) -> Estimate:
+    """Return the estimate that leads: CUPED where planned and usable, else the difference."""
+    planned = experiment.analysis_plan().estimators
+    wanted = [name for name in ("cuped", "difference", *planned) if name in planned]
+    found = [analysis.find(metric, arm, name) for name in wanted]
+    return next((e for e in found if e.status is Status.OK), found[0])
 
 
 def incremental_revenue(

@@ -11,6 +11,7 @@ from console.accounting import (
     Period,
     Valued,
     attribute_workspace,
+    leading_estimate,
     period_of,
     reconcile_workspace,
     valued_experiment,
@@ -129,6 +130,9 @@ def experiment_facts(
         margin=cost.margin if cost else None,
         scale_if=decision.scale_if if decision else None,
         stop_if=decision.stop_if if decision else None,
+        headline_estimator=leading_estimate(
+            experiment, analysis, plan.primary.name, plan.treatments[0]
+        ).estimator,
         exploratory=bool(provenance.get("exploratory", False)),
         synthetic=synthetic,
         source=(experiment.source.path or experiment.source.table or "")
@@ -201,7 +205,7 @@ def _incremental(experiment: Experiment, analysis: Analysis) -> IncrementalFacts
     counted = [m.name for m in plan.metrics if m.kind == "proportion"]
     if len(plan.treatments) != 1 or not counted:
         return None
-    estimate = analysis.find(counted[0], plan.treatments[0], plan.estimators[0])
+    estimate = leading_estimate(experiment, analysis, counted[0], plan.treatments[0])
     if estimate.value is None or estimate.ci_low is None or estimate.ci_high is None:
         return None
     units = estimate.n_arm

@@ -108,7 +108,7 @@ def _notes(
     else:
         notes.append(
             f"The incremental line is the experiment's total with its "
-            f"{100 * incremental.ci_level:g} % interval; it compares with the lines above only as "
-            "far as the experiment tests what the platforms claim for."
+            f"{100 * incremental.ci_level:g} % interval. It is held against the claims for the "
+            "campaigns and days under test; what no platform claimed is part of it."
         )
     return tuple(notes)
