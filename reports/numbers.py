@@ -14,6 +14,8 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeGuard
 
+from measure.currency import minor_digits
+
 MINUS = "−"
 NONE = "—"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -31,10 +33,6 @@ _SYMBOLS = {
     "BRL": "R$",
 }
 _NOUNS = {"EUR": "euro", "USD": "dollar", "GBP": "pound", "JPY": "yen", "INR": "rupee"}
-_NO_MINOR = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_THREE_MINOR = "BHD IQD JOD KWD LYD OMR TND"
-_MINOR_DIGITS = dict.fromkeys(_NO_MINOR.split(), 0) | dict.fromkeys(_THREE_MINOR.split(), 3)
-"""Currencies whose minor unit is not a hundredth (ISO 4217)."""
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -66,7 +64,7 @@ def nouns(currency: str) -> str:
 
 def major(minor: int | None, currency: str) -> Decimal | None:
     """Minor units as an exact amount of the currency: 161 EUR → 1.61."""
-    return None if minor is None else Decimal(minor).scaleb(-_MINOR_DIGITS.get(currency, 2))
+    return None if minor is None else Decimal(minor).scaleb(-minor_digits(currency))
 
 
 def number(x: Number, decimals: int = 0, *, signed: bool = False) -> str:
@@ -88,7 +86,7 @@ def plain_count(x: Number) -> str:
 
 def money(x: Number, currency: str, *, decimals: int | None = None, signed: bool = False) -> str:
     """An amount in major units to the last digit of the currency: €410,123.45."""
-    places = _MINOR_DIGITS.get(currency, 2) if decimals is None else decimals
+    places = minor_digits(currency) if decimals is None else decimals
     return _written(x, places, signed=signed, before=symbol(currency))
 
 
@@ -97,7 +95,7 @@ def money_short(x: Number, currency: str, *, signed: bool = False) -> str:
     if not _finite(x):
         return NONE
     size = abs(float(x))
-    small = _MINOR_DIGITS.get(currency, 2)
+    small = minor_digits(currency)
     if size < 0.995 * 10.0**-small and size > 0 and small:
         return _written(x, _significant(size, 2), signed=signed, before=symbol(currency))
     steps = (
@@ -247,7 +245,7 @@ def scale_for(
     if kind == "proportion":
         return Scale(max(places, 1), points=True)
     if unit is not None and is_currency(unit):
-        digits = _MINOR_DIGITS.get(unit, 2)
+        digits = minor_digits(unit)
         return Scale(max(places, digits) if places else 0, currency=unit)
     return Scale(places, unit=unit or "")
 

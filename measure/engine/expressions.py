@@ -7,7 +7,7 @@ ordered ``group_concat`` or ``collect``, upserts, temporary tables, boolean cast
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ibis import (
     _,
@@ -52,7 +52,9 @@ __all__ = [
 ]
 
 
-def moment(value: datetime, like: Column) -> Scalar:
-    """Return an aware time as a literal of a column's kind, with a time zone or without (UTC)."""
-    aware = getattr(like.type(), "timezone", None)
-    return literal(value if aware else value.replace(tzinfo=None))
+def moment(when: datetime, like: Column) -> Scalar:
+    """Return a time as a literal of a column's own type, zoned or not; naive means UTC."""
+    kind = like.type()
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    zoned = getattr(kind, "timezone", None)
+    return literal(aware if zoned else aware.astimezone(UTC).replace(tzinfo=None), type=kind)

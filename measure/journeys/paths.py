@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from measure.engine.expressions import Table, Value, coalesce, ifelse, literal, row_number, window
+from measure.engine.expressions import (
+    Table,
+    Value,
+    coalesce,
+    ifelse,
+    literal,
+    moment,
+    row_number,
+    window,
+)
 from measure.errors import DataError
 from measure.journeys.rules import JourneyRules
-from measure.journeys.sales import minor_units, moment, one_currency, sales
+from measure.journeys.sales import minor_units, one_currency, sales
 from measure.journeys.tables import (
     BUCKETS,
     RULES,
@@ -158,9 +167,9 @@ def _all_sales(engine: Engine, rules: JourneyRules) -> tuple[int, int]:
     """Counted conversions in the period and their net value in minor units, touched or not."""
     sold = sales(engine, rules.currency)
     if rules.start is not None:
-        sold = sold.filter(sold.ts >= moment(sold.ts, rules.start))
+        sold = sold.filter(sold.ts >= moment(rules.start, sold.ts))
     if rules.end is not None:
-        sold = sold.filter(sold.ts < moment(sold.ts, rules.end))
+        sold = sold.filter(sold.ts < moment(rules.end, sold.ts))
     row = engine.fetch(sold.aggregate(n=sold.count(), net=sold.net.sum().cast("int64"))).to_pylist()
     return int(row[0]["n"]), int(row[0]["net"] or 0)
 

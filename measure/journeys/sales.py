@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from measure.engine.expressions import Column, Table, literal, row_number, window
+from measure.currency import minor_digits
+from measure.engine.expressions import Table, row_number, window
 from measure.errors import DataError, MissingFile
 
 if TYPE_CHECKING:
@@ -13,12 +13,6 @@ if TYPE_CHECKING:
 
 COUNTED = ("paid", "refunded")
 """Statuses of an order that happened; cancelled, test and internal ones did not."""
-
-_WITHOUT_MINOR = (
-    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"),
-    *("PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"),
-)
-_THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 
 
 def sales(engine: Engine, currency: str | None = None) -> Table:
@@ -57,10 +51,8 @@ def one_currency(engine: Engine, currency: str | None = None) -> str | None:
 
 
 def minor_units(currency: str | None) -> int:
-    """Minor units in one major unit (ISO 4217): 100 cents, but 1 yen and 1,000 fils."""
-    if currency in _WITHOUT_MINOR:
-        return 1
-    return 1000 if currency in _THOUSANDTHS else 100
+    """Minor units in one major unit: 100 cents, but 1 yen and 1,000 fils."""
+    return int(10 ** minor_digits(currency or ""))
 
 
 def table_of(engine: Engine, name: str) -> Table:
@@ -68,11 +60,3 @@ def table_of(engine: Engine, name: str) -> Table:
     if not engine.has(name):
         raise MissingFile.at(f"table {name}", f"Load it with `truelift load {name} FILE…`.")
     return engine.table(name)
-
-
-def moment(column: Column, when: datetime) -> Any:
-    """A point in time as a literal of the column's own type; naive means UTC."""
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    kind: Any = column.type()
-    value = aware if kind.timezone else aware.astimezone(UTC).replace(tzinfo=None)
-    return literal(value, type=kind)

@@ -19,6 +19,7 @@ from measure.engine.expressions import (
     ifelse,
     interval,
     literal,
+    moment,
     null,
     row_number,
     union,
@@ -26,7 +27,7 @@ from measure.engine.expressions import (
 )
 from measure.errors import UnknownName
 from measure.journeys.rules import JourneyRules
-from measure.journeys.sales import moment, sales, table_of
+from measure.journeys.sales import sales, table_of
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -78,7 +79,7 @@ def _in_period(touches: Table, rules: JourneyRules) -> Table:
     """Keep journeys that converted, or ended, on or after the start."""
     if rules.start is None:
         return touches
-    start = moment(touches.ts, rules.start)
+    start = moment(rules.start, touches.ts)
     ended = ifelse(touches.converted == 1, touches.sold_at, touches.last_at)
     return touches.filter(ended >= start)
 
@@ -107,8 +108,8 @@ def _stream(engine: Engine, rules: JourneyRules) -> Table:
     rows = union(touches, sold)
     if rules.start is not None:
         earliest = rules.start - timedelta(days=rules.lookback_days)
-        rows = rows.filter(rows.ts >= moment(rows.ts, earliest))
-    return rows if rules.end is None else rows.filter(rows.ts < moment(rows.ts, rules.end))
+        rows = rows.filter(rows.ts >= moment(earliest, rows.ts))
+    return rows if rules.end is None else rows.filter(rows.ts < moment(rules.end, rows.ts))
 
 
 def people(engine: Engine, dimension: str | None, persons: Table) -> Table:

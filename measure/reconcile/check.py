@@ -15,8 +15,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from types import MappingProxyType
 from typing import Any, Literal
 
+from measure.currency import minor_digits
 from measure.engine.expressions import Table, window
-from measure.reconcile.settings import minor_digits
 from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
 

@@ -12,22 +12,10 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from measure.currency import minor_digits
 from measure.errors import InputError
 from measure.plan import Frozen, Share
 from measure.results import Estimate, Status
-
-_WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
-DIGITS = {
-    **dict.fromkeys(_WHOLE.split(), 0),
-    **dict.fromkeys(_THOUSANDTHS.split(), 3),
-}
-"""Currencies whose minor unit is not a hundredth (ISO 4217)."""
-
-
-def minor_digits(currency: str) -> int:
-    """Decimal places of a currency's minor unit (ISO 4217): 2 for EUR, 0 for JPY, 3 for KWD."""
-    return DIGITS.get(currency.upper(), 2)
 
 
 class Settings(Frozen):

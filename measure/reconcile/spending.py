@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from measure.currency import minor_digits
 from measure.engine.expressions import Table, greatest, literal, null, union
 from measure.reconcile.check import DeclaredCheck, Findings, Tally
-from measure.reconcile.settings import minor_digits
 from measure.reconcile.sources import Sources
 from measure.results import Severity
 

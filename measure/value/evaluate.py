@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from measure.currency import minor_digits
 from measure.errors import InputError, UnknownName
-from measure.reconcile.settings import minor_digits
 from measure.results import Cohort, Estimate, Status
 from measure.value.money import Cost, exact, to_minor
 from measure.value.posterior import Posterior

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from measure.currency import minor_digits
 from measure.errors import InputError
-from measure.reconcile.settings import minor_digits
 from measure.results import Cohort
 
 

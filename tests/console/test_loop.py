@@ -155,6 +155,7 @@ TOTALS = {
     "platform-claimed revenue",
     "reconciled claimed revenue",
     "reconciled distinct revenue",
+    "reconciled revenue under test",
     "incremental revenue (experiment)",
 }
 

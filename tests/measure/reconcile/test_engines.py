@@ -55,9 +55,12 @@ def test_planted_defects_are_found_alike(engine, monkeypatch):
     assert result == on_duckdb(world, experiment=EXPERIMENT)
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))],
+    indirect=True,  # on Spark a second reconciliation takes a minute and shows nothing new
+)
 def test_a_tangle_gives_the_same_bridge(engine):
-    if engine.name == "pyspark":
-        pytest.skip("a second reconciliation on Spark takes a minute and shows nothing new")
     world = tangled(random.Random(99), 200)
     world.register(engine)
     result = reconcile(engine)
