@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ from reports.numbers import count
 
 TOP = 26.0
 """Room for the names of the columns."""
-GAP = 18.0
-"""Smallest distance between two places of a column."""
+GAP, NARROW_GAP = 18.0, 34.0
+"""Smallest distance between two places of a column: room for one line of text, and for two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,10 @@ def _drawing(
     width: int,
     highlight: str,
 ) -> Drawing:
-    height = 350.0 if width == WIDE else 380.0
-    nodes = _placed(ribbons, height, (highlight,))
+    gap = GAP if width == WIDE else NARROW_GAP
+    most = Counter(column for column, _ in sizes(ribbons))
+    height = 232.0 + gap * max(most.values(), default=1) + TOP
+    nodes = _placed(ribbons, height, gap, (highlight,))
     columns = max((column for column, _ in nodes), default=0)
     bar = 11.0 if width == WIDE else 8.0
 
@@ -102,7 +104,7 @@ def _drawing(
         shapes.append(rect(x_of(node.column), node.y, bar, max(node.height, 1), "place"))
     for node in nodes.values():
         shapes += _label(node, x_of(node.column), bar, columns, room)
-    return Drawing(name, width, round(height + 4), title, description, tuple(shapes))
+    return Drawing(name, width, round(height + 14), title, description, tuple(shapes))
 
 
 def _titles(titles: Sequence[str], width: int) -> list[Shape]:
@@ -116,7 +118,7 @@ def _titles(titles: Sequence[str], width: int) -> list[Shape]:
     ]
 
 
-def _placed(ribbons: Sequence[Ribbon], height: float, last: Sequence[str]) -> Nodes:
+def _placed(ribbons: Sequence[Ribbon], height: float, gap: float, last: Sequence[str]) -> Nodes:
     """Give every place its height and position: first by size, then near where its flow is from."""
     nodes: Nodes = {key: _Node(*key, size) for key, size in sizes(ribbons).items()}
     columns: dict[int, list[_Node]] = defaultdict(list)
@@ -124,7 +126,7 @@ def _placed(ribbons: Sequence[Ribbon], height: float, last: Sequence[str]) -> No
         columns[key[0]].append(nodes[key])
     final = max(columns, default=0)
     scale = min(
-        (height - TOP - GAP * (len(column) - 1)) / max(sum(n.size for n in column), 1)
+        (height - TOP - gap * (len(column) - 1)) / max(sum(n.size for n in column), 1)
         for column in columns.values()
     )
     for number, column in sorted(columns.items()):
@@ -134,7 +136,7 @@ def _placed(ribbons: Sequence[Ribbon], height: float, last: Sequence[str]) -> No
         elif number:
             sources = _sources(ribbons, nodes, number)
             column.sort(key=lambda n: (sources.get(n.name, 0.0), n.name))
-        _stack(column, scale, height)
+        _stack(column, scale, height, gap)
     return {key: nodes[key] for key in sorted(nodes)}
 
 
@@ -150,10 +152,10 @@ def _sources(ribbons: Sequence[Ribbon], nodes: Nodes, column: int) -> dict[str, 
     return {name: total[name] / weight[name] for name in total}
 
 
-def _stack(column: Sequence[_Node], scale: float, height: float) -> None:
+def _stack(column: Sequence[_Node], scale: float, height: float, gap: float) -> None:
     """Set the places of a column one below the other, spread over the height."""
     used = scale * sum(node.size for node in column)
-    space = min((height - TOP - used) / (len(column) - 1), 3 * GAP) if len(column) > 1 else 0.0
+    space = min((height - TOP - used) / (len(column) - 1), 3 * gap) if len(column) > 1 else 0.0
     y = TOP + (height - TOP - used - space * (len(column) - 1)) / 2
     for node in column:
         node.y, node.height = y, scale * node.size

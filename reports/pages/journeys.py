@@ -14,7 +14,7 @@ from reports.words import clean, plain_name
 
 CONVERTED = "Converted"
 NOT_CONVERTED = "No conversion"
-NO_SECOND = "No second touch"
+NO_SECOND = "One touch only"
 
 
 class CountedJourney(Protocol):

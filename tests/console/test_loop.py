@@ -10,6 +10,7 @@ from tests.console.command import truelift
 from tests.console.documents import assert_documented
 
 KEY = "winback-2025-10"
+pytestmark = pytest.mark.xdist_group("demo")  # one worker builds the world, once
 
 
 @pytest.fixture(scope="module")

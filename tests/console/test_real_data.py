@@ -8,6 +8,8 @@ from tests.console.command import truelift
 from tests.console.documents import assert_documented
 from tests.data import ROOT, data_file, data_folder
 
+pytestmark = pytest.mark.xdist_group("hillstrom")  # one worker computes it, once
+
 
 @pytest.fixture(scope="module")
 def hillstrom(tmp_path_factory):
