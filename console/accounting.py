@@ -85,6 +85,11 @@ def reconcile_workspace(workspace: Workspace, key: str | None) -> Reconciliation
         analysis = read(workspace.results(key), "analysis", Analysis)
         incremental = incremental_revenue(entry.experiment, analysis)
     with workspace.connect() as engine:
+        if window is not None and entry.experiment.allocation is not None:
+            from designs.assignment.allocation import expected_shares
+
+            expected = expected_shares(engine, entry.experiment)
+            window = window.model_copy(update={"arms": expected})
         result = reconcile(
             engine,
             settings=Settings(currency=workspace.settings.currency),

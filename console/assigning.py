@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from console.store import save
 from measure.errors import InputError, LifecycleError, MissingFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from console.workspace import Workspace
+    from designs.assignment.balance import BalanceReport
     from designs.assignment.explain import Context
+    from designs.experiment import Experiment
     from designs.registry import Entry
     from measure.engine.connection import Engine
 
 ARMS_SHOWN = "assigned"
 
 
-def assign_population(workspace: Workspace, entry: Entry) -> dict[str, int]:
-    """Assign every customer in the engine and load the arms; return units per outcome.
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What came of assigning a population."""
 
-    Assigning again adds newcomers and moves nobody: rows already there are duplicates.
+    units: dict[str, int]
+    """Units per arm, and per outcome of those without one."""
+    balance: BalanceReport | None = None
+    """Of a balanced assignment, when it was made just now."""
+
+
+def assign_population(workspace: Workspace, entry: Entry) -> dict[str, int]:
+    """Assign every customer in the engine and load the arms; return units per outcome."""
+    return assign_everybody(workspace, entry).units
+
+
+def assign_everybody(workspace: Workspace, entry: Entry) -> Assigned:
+    """Assign every customer in the engine and load the arms.
+
+    Assigning again adds newcomers and moves nobody: rows already there are duplicates, and where
+    arms depend on attributes, whoever has an arm keeps it. :class:`InputError` when the design
+    does not go together with those that run.
     """
     import pyarrow.parquet as pq
 
@@ -32,22 +53,51 @@ def assign_population(workspace: Workspace, entry: Entry) -> dict[str, int]:
 
     if entry.started_at is None:
         raise LifecycleError(f"{entry.key} is a {entry.state}. Run `truelift start {entry.key}`.")
-    rows = _population(workspace, entry)
+    refuse_conflicts(workspace, entry)
+    rows, report = _population(workspace, entry)
+    if report is not None:
+        save(workspace.results(entry.key), "balance", report)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{entry.key}.parquet"
         pq.write_table(_as_assignments(rows, entry.key), path)
-        (report,) = Warehouse(workspace.warehouse).load("assignments", [path])
-    if report.conflicts:
+        (loaded,) = Warehouse(workspace.warehouse).load("assignments", [path])
+    if loaded.conflicts:
         raise InputError(
-            f"{report.conflicts:,} units of {entry.key} have another arm already; nobody is moved. "
-            f"The arms now computed are in {report.quarantine_file}."
+            f"{loaded.conflicts:,} units of {entry.key} have another arm already; nobody is moved. "
+            f"The arms now computed are in {loaded.quarantine_file}."
         )
     counts = Counter(row or "" for row in rows["arm"].to_pylist())
     held = Counter(rows["outcome"].to_pylist())
-    return {
+    units = {
         **{arm: counts[arm] for arm in entry.experiment.arms},
         **{name: n for name, n in sorted(held.items()) if name != ARMS_SHOWN},
     }
+    return Assigned(units, report)
+
+
+def refuse_conflicts(workspace: Workspace, entry: Entry) -> None:
+    """Refuse a slot that another running experiment uses, and a holdout described differently."""
+    from designs.assignment.holdouts import in_force
+    from designs.assignment.layers import overlapping
+
+    running = [e for e in running_experiments(workspace) if e.key != entry.key]
+    for experiment in running:
+        in_force([experiment, entry.experiment])
+    for one, other in overlapping([*running, entry.experiment]):
+        if entry.key in (one.key, other.key) and one.layer is not None:
+            raise InputError(
+                f"{one.key!r} and {other.key!r} both run in layer {one.layer.name!r}, and their "
+                "slots overlap. Give one of them a slot that is free."
+            )
+
+
+def running_experiments(workspace: Workspace) -> list[Experiment]:
+    """All experiments that run, by key."""
+    from designs.registry import Registry
+    from designs.registry.lifecycle import State
+
+    with Registry(workspace.registry_url) as registry:
+        return [entry.experiment for entry in registry.entries() if entry.state is State.RUNNING]
 
 
 def context_of(engine: Engine, entry: Entry, unit: str) -> Context | None:
@@ -80,6 +130,8 @@ def context_of(engine: Engine, entry: Entry, unit: str) -> Context | None:
             )
             for row in records
         ],
+        cluster=_cluster_of(engine, entry, unit, customer),
+        arm=_recorded_arm(engine, entry.key, unit),
     )
 
 
@@ -99,13 +151,51 @@ def read_ids(path: Path) -> list[str]:
     return ids
 
 
-def _population(workspace: Workspace, entry: Entry) -> pa.Table:
+def _population(workspace: Workspace, entry: Entry) -> tuple[pa.Table, BalanceReport | None]:
+    """Everybody's outcome and arm; on record where arms depend on attributes, else computed."""
     from designs.assignment.assign import population_query
+    from designs.assignment.small import balanced_population
 
+    experiment = entry.experiment
+    by_attributes = experiment.allocation or experiment.cluster or experiment.balance
     with workspace.connect() as engine:
         if not engine.has("customers"):
             raise MissingFile.at("table customers", "Load it: truelift load customers FILE…")
-        return engine.fetch(population_query(engine, entry.experiment, _assigned_at(entry)))
+        recorded = _recorded(engine, entry.key) if by_attributes else None
+        if experiment.balance is not None and recorded:
+            return recorded, None
+        if experiment.balance is not None:
+            return balanced_population(engine, experiment, _assigned_at(entry))
+        query = population_query(engine, experiment, _assigned_at(entry))
+        if not recorded:
+            return engine.fetch(query), None
+        rows = engine.fetch(query)
+    return _keeping(recorded, rows), None
+
+
+def _recorded(engine: Engine, key: str) -> pa.Table | None:
+    """Units that have an arm, as a population is told; ``None`` when nobody has."""
+    from measure.engine.expressions import literal
+
+    if not engine.has("assignments"):
+        return None
+    table = engine.table("assignments")
+    mine = table.filter(table.experiment == key)
+    found = engine.fetch(
+        mine.select("unit_id", "arm", "assigned_at", outcome=literal(ARMS_SHOWN)).order_by(
+            "unit_id"
+        )
+    ).select(["unit_id", "outcome", "arm", "assigned_at"])
+    return found if len(found) else None
+
+
+def _keeping(recorded: pa.Table, rows: pa.Table) -> pa.Table:
+    """The recorded units as they are, and of the others what was computed now."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    new = rows.filter(pc.invert(pc.is_in(rows["unit_id"], recorded["unit_id"].combine_chunks())))
+    return pa.concat_tables([recorded.cast(new.schema), new])
 
 
 def _as_assignments(rows: pa.Table, key: str) -> pa.Table:
@@ -117,6 +207,28 @@ def _as_assignments(rows: pa.Table, key: str) -> pa.Table:
     return assigned.select(["unit_id", "arm", "assigned_at"]).append_column(
         "experiment", experiment
     )
+
+
+def _cluster_of(engine: Engine, entry: Entry, unit: str, customer: dict[str, Any]) -> str | None:
+    """The identifier that a unit shares with others, as it was known when units were assigned."""
+    cluster = entry.experiment.cluster
+    if cluster is None:
+        return None
+    if cluster.attribute is not None:
+        value = customer.get(cluster.attribute)
+        return None if value in (None, "") else str(value)
+    found = _rows(engine, "identities", unit) if engine.has("identities") else []
+    at = _assigned_at(entry)
+    known = [r for r in found if r["kind"] == cluster.kind and _aware(r["seen_at"]) <= at]
+    return min((row["identifier"] for row in known), default=None)
+
+
+def _recorded_arm(engine: Engine, key: str, unit: str) -> str | None:
+    if not engine.has("assignments"):
+        return None
+    table = engine.table("assignments")
+    mine = table.filter(table.experiment == key, table.unit_id == unit)
+    return next(iter(engine.fetch(mine)["arm"].to_pylist()), None)
 
 
 def _rows(engine: Engine, table: str, unit: str) -> list[dict[str, Any]]:

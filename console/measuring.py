@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from console.progress import tell
 from measure.errors import InputError, MissingFile
 from measure.results import Analysis
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from console.workspace import Workspace
     from designs.experiment import Experiment
     from measure.engine.connection import Engine
+    from measure.engine.expressions import Table
     from measure.engine.units import UnitTable
+    from measure.plan import AnalysisPlan
 
 PACKAGES = ("truelift", "numpy", "scipy", "duckdb", "pymc", "econml")
 
@@ -69,6 +72,13 @@ def measure_registered(workspace: Workspace, key: str) -> Measured:
 def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
     """Return the unit table of a registry-run experiment: assignments and their outcomes."""
     from measure.engine.units import unit_table
+
+    plan = experiment.analysis_plan()
+    return unit_table(engine, assigned_outcomes(engine, experiment), "arm", plan)
+
+
+def assigned_outcomes(engine: Engine, experiment: Experiment) -> Table:
+    """Return outcomes with one row per unit of randomisation: a customer, or a cluster of them."""
     from measure.journeys.outcomes import unit_outcomes
 
     plan = experiment.analysis_plan()
@@ -78,7 +88,13 @@ def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
     outcomes = unit_outcomes(
         engine, experiment.key, plan.window_days or 28, numeric=plan.covariates
     )
-    return unit_table(engine, outcomes, "arm", plan)
+    if experiment.cluster is None:
+        return outcomes
+    from designs.assignment.population import cluster_keys, recorded_time
+    from measure.journeys.clusters import cluster_outcomes
+
+    at = recorded_time(engine, experiment.key)
+    return cluster_outcomes(engine, outcomes, cluster_keys(engine, experiment.cluster, at))
 
 
 def versions() -> Mapping[str, str]:
@@ -112,8 +128,38 @@ def _measure_assigned(workspace: Workspace, experiment: Experiment) -> Measured:
     with Registry(workspace.registry_url) as registry:
         planned = registry.is_planned(experiment.key, experiment.analysis_plan())
     with workspace.connect() as engine:
+        if experiment.allocation is not None:
+            analysis = _analyse_allocated(engine, experiment)
+            return _with_provenance(
+                experiment, analysis, None, registered=True, exploratory=not planned
+            )
         units = assigned_units(engine, experiment)
         return _analyse(experiment, units, registered=True, exploratory=not planned)
+
+
+def _analyse_allocated(engine: Engine, experiment: Experiment) -> Analysis:
+    """Analyse each cohort with its own shares under these shares, and pool."""
+    from designs.assignment.allocation import OTHERS, designed_shares
+    from measure.engine.units import unit_table
+    from measure.incrementality.stratified import analyze_strata
+
+    allocation = experiment.allocation
+    if allocation is None:
+        raise InputError(f"{experiment.key}: has no allocation.")
+    outcomes = engine.materialize(assigned_outcomes(engine, experiment))
+    column = outcomes[allocation.attribute].cast("string")
+    listed = list(allocation.shares)
+
+    def units_of(stratum: str, plan: AnalysisPlan) -> UnitTable:
+        mine = column == stratum
+        if stratum == OTHERS:
+            mine = column.isnull() | ~column.isin(listed)
+        where = f"the units with {allocation.attribute} {stratum}"
+        return unit_table(engine, outcomes.filter(mine), "arm", plan, where=where)
+
+    present = set(engine.fetch(column.name("value").as_table().distinct())["value"].to_pylist())
+    shares = designed_shares(experiment, present)
+    return analyze_strata(units_of, experiment.analysis_plan(), shares, experiment=experiment.key)
 
 
 def _workspace_engine(path: Path) -> Engine:
@@ -129,12 +175,27 @@ def _analyse(
     from measure.incrementality import analyze
 
     plan = experiment.analysis_plan()
-    analysis = analyze(units, plan, experiment=experiment.key)
+    analysis = analyze(units, plan, experiment=experiment.key, progress=tell)
+    tell("")
+    return _with_provenance(
+        experiment, analysis, units.data_hash, registered=registered, exploratory=exploratory
+    )
+
+
+def _with_provenance(
+    experiment: Experiment,
+    analysis: Analysis,
+    data_hash: str | None,
+    *,
+    registered: bool,
+    exploratory: bool,
+) -> Measured:
+    plan = experiment.analysis_plan()
     provenance: dict[str, Any] = {
         **analysis.provenance,
         "plan_hash": plan.content_hash(),
         "specification_hash": experiment.content_hash(),
-        "data_hash": units.data_hash,
+        "data_hash": data_hash,
         "registered": registered,
         "exploratory": exploratory,
         "seed": plan.seed,

@@ -12,16 +12,20 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import secrets
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from measure.errors import InputError, MissingFile, UnknownName
 
 if TYPE_CHECKING:
+    from designs.registry import Policy, Registry
     from measure.engine.connection import Engine
 
 SETTINGS_FILE = "truelift.toml"
@@ -34,7 +38,14 @@ time_zone = "{time_zone}"
 currency = "{currency}"
 min_cell = 50                       # no published number rests on fewer people
 key_file = "truelift.key"           # secret of this workspace; keep it out of version control
-"""
+
+# "none": an experiment starts straight from its draft, and the record says that nobody reviewed it.
+# "required": it starts only after somebody else approved it; then name the people below, with one
+# of the roles analyst, finance, modeler, admin. docs/registry.md says more, also on sign-offs.
+approvals = "{approvals}"
+
+[people]
+{people}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,9 @@ class Settings:
     currency: str = "EUR"
     min_cell: int = 50
     key_file: str = "truelift.key"
+    approvals: str = "none"
+    people: Mapping[str, str] = field(default_factory=dict)
+    approval_rules: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,15 @@ class Workspace:
     settings: Settings
 
     @classmethod
-    def create(cls, root: Path, *, time_zone: str = "UTC", currency: str = "EUR") -> Workspace:
+    def create(
+        cls,
+        root: Path,
+        *,
+        time_zone: str = "UTC",
+        currency: str = "EUR",
+        approvals: str = "none",
+        people: Mapping[str, str] | None = None,
+    ) -> Workspace:
         """Make the folder, its settings and a secret key that only the owner can read."""
         if (root / SETTINGS_FILE).exists():
             raise InputError(f"{root} is a workspace already ({SETTINGS_FILE} exists).")
@@ -67,7 +89,12 @@ class Workspace:
         key.touch(mode=0o600, exist_ok=False)
         key.write_text(secrets.token_hex(32) + "\n")
         (root / ".gitignore").write_text("truelift.key\nwarehouse/\nregistry.db*\n")
-        text = _TEMPLATE.format(time_zone=time_zone, currency=currency)
+        text = _TEMPLATE.format(
+            time_zone=time_zone,
+            currency=currency,
+            approvals=approvals,
+            people="".join(f'"{name}" = "{role}"\n' for name, role in (people or {}).items()),
+        )
         (root / SETTINGS_FILE).write_text(text, encoding="utf-8")
         return cls.open(root)
 
@@ -115,9 +142,52 @@ class Workspace:
         """URL of the registry, with a path that holds from any folder."""
         return _below(self.settings.registry, "sqlite:///", self.root)
 
+    @property
+    def policy(self) -> Policy:
+        """Who may do what here, and what must be approved."""
+        from designs.registry import Policy
+
+        settings = self.settings
+        where = str(self.root / SETTINGS_FILE)
+        return Policy.of(settings.approvals, settings.people, settings.approval_rules, where)
+
+    def secret(self) -> bytes:
+        """Return the workspace's key; an error when others can read it, or when it is too short."""
+        path = self.root / self.settings.key_file
+        if not path.is_file():
+            raise MissingFile.at(path, "Restore the workspace's key from your backup.")
+        if path.stat().st_mode & 0o077:
+            raise InputError(f"{path}: others can read this key. Run `chmod 600 {path}`.")
+        key = path.read_text(encoding="utf-8").strip()
+        if len(key) < 32 or len(set(key)) < 8:
+            rule = "too short or too plain to be a secret; it must be 64 random hex digits"
+            raise InputError(f"{path}: {rule}. Restore the workspace's key from your backup.")
+        return key.encode()
+
+    def open_registry(self) -> Registry:
+        """Open the registry for reading and writing, under the workspace's policy and key."""
+        from designs.registry import Registry
+
+        return Registry(
+            self.registry_url, secret=self.secret(), policy=self.policy, account=account()
+        )
+
     def results(self, key: str) -> Path:
         """Folder of one experiment's results."""
         return self.root / "results" / key
+
+
+def account() -> str:
+    """Return the account of the operating system that this process runs under."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def acting_person(name: str | None = None) -> str:
+    """Return who acts: the name given, else TRUELIFT_USER, else the account."""
+    return name or os.environ.get("TRUELIFT_USER") or account()
 
 
 def _below(url: str, scheme: str, root: Path) -> str:
@@ -125,16 +195,32 @@ def _below(url: str, scheme: str, root: Path) -> str:
     return scheme + str(root / url.removeprefix(scheme)) if url.startswith(scheme) else url
 
 
+_KINDS: dict[str, tuple[type, str]] = {
+    "min_cell": (int, "a whole number"),
+    "people": (dict, 'a table: [people], then "Ana" = "analyst"'),
+    "approval_rules": (list, "tables, each beginning with [[approval_rules]]"),
+}
+
+
+def _require_policy(settings: Settings, path: Path) -> None:
+    """Find a fault of the policy when the workspace is opened, not at the first approval."""
+    if not settings.people and not settings.approval_rules and settings.approvals == "none":
+        return
+    from designs.registry import Policy
+
+    Policy.of(settings.approvals, settings.people, settings.approval_rules, str(path))
+
+
 def _checked(values: dict[str, object], path: Path) -> Settings:
     known = Settings.__dataclass_fields__
     for name, value in values.items():
         if name not in known:
             raise UnknownName.of("setting", name, known, str(path))
-        wanted = int if name == "min_cell" else str
+        wanted, kind = _KINDS.get(name, (str, "text"))
         if not isinstance(value, wanted) or isinstance(value, bool):
-            kind = "a whole number" if wanted is int else "text"
             raise InputError.rule(f"{path}: {name}", value, f"must be {kind}")
     settings = Settings(**values)  # type: ignore[arg-type]
+    _require_policy(settings, path)
     if settings.min_cell < 1:
         raise InputError.rule(f"{path}: min_cell", settings.min_cell, "must be at least 1")
     if len(settings.currency) != 3 or not settings.currency.isupper():

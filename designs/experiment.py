@@ -3,73 +3,53 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from datetime import UTC, date, datetime, time
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BeforeValidator,
-    Field,
-    FiniteFloat,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from designs._wording import worded
+from designs.assignment.declared import (
+    EVERY_CHANNEL,
+    Allocation,
+    Balance,
+    Cluster,
+    Consent,
+    Holdout,
+    Layer,
+    Name,
+    Population,
+    Schedule,
+    Slug,
+    Split,
+    StandingHoldout,
+    Switchback,
+    factorial_arms,
+)
 from designs.decision_rule import NEEDS_COST, DecisionRule, parse_rule
-from measure.engine.contracts import CONTRACTS
-from measure.errors import InputError, hint
+from measure.errors import InputError
 from measure.plan import AnalysisPlan, Frozen, Metric, Share, Source, content_hash
 
-MAX_NAME = 200
-EVERY_CHANNEL = "all"
-"""The channel of a consent that stands for every channel."""
+_LATER = ("holdouts", "allocation", "cluster", "balance", "switchback", "factors")
+"""Fields that came after the first: left out of the hash where a specification leaves them out."""
 
-
-def _plain_name(name: str) -> str:
-    """Refuse control characters, which would corrupt logs and tables."""
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        raise ValueError(f"{name!r} holds a control character; remove it")
-    return name
-
-
-def _slug(text: str) -> str:
-    """Refuse whatever could not be a file name or a URL part on every system."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", text):
-        rule = (
-            "must be 1 to 80 lower-case letters a-z, digits, '-' or '_', and not start with a sign"
-        )
-        raise ValueError(f"{text[:90]!r} {rule}")
-    return text
-
-
-def _midnight(value: Any) -> Any:
-    """Read a plain date as midnight UTC."""
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        try:
-            return datetime.combine(date.fromisoformat(value), time(), tzinfo=UTC)
-        except ValueError as error:
-            raise ValueError(f"{value!r} is not a date ({error})") from None
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+_ASSIGNS_CUSTOMERS = (
+    "population",
+    "consent",
+    "holdout",
+    "holdouts",
+    "layer",
+    "rollout",
+    "allocation",
+    "cluster",
+    "balance",
+)
+"""Fields that say which customers are assigned, and how."""
 
 
 def _default(field: str) -> Any:
     """The default of the analysis plan, so that there is only one."""
     return AnalysisPlan.model_fields[field].default
-
-
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_plain_name)]
-Slug = Annotated[str, AfterValidator(_slug)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_midnight), AfterValidator(_in_utc)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class PlanOptions(Frozen):
@@ -130,79 +110,12 @@ class Decision(Frozen):
         return parse_rule(self.stop_if) if self.stop_if is not None else None
 
 
-class Population(Frozen):
-    """Who can take part: rows of ``customers`` whose attributes have these values."""
-
-    table: str = "customers"
-    where: dict[Name, str] = Field(default_factory=dict)
-    """Attribute and its value; attributes are text, compared as they are written."""
-
-    @field_validator("table")
-    @classmethod
-    def _customers(cls, table: str) -> str:
-        if table != "customers":
-            raise ValueError(f"{table!r}: only 'customers' can be assigned")
-        return table
-
-
-class Consent(Frozen):
-    """The consent a unit must have given, as recorded when it is assigned.
-
-    Records for the channel and for every channel (``all``) count alike: the last one decides.
-    """
-
-    purpose: str
-    channel: Name
-
-    @field_validator("purpose")
-    @classmethod
-    def _known(cls, purpose: str) -> str:
-        allowed = CONTRACTS["consents"].column("purpose").allowed
-        if purpose not in allowed:
-            raise ValueError(f"{purpose!r} is no purpose of consent. {hint(purpose, allowed)}")
-        return purpose
-
-
-class Holdout(Frozen):
-    """A global holdout: units held back from every campaign, the same in all experiments."""
-
-    name: Slug = "global"
-    share: Share
-
-
-class Layer(Frozen):
-    """A slot of a layer; experiments in disjoint slots of one layer never share a unit."""
-
-    name: Slug
-    slot: tuple[Fraction, Fraction]
-    """From (inclusive) and to (exclusive), as shares of the layer."""
-
-    @field_validator("slot")
-    @classmethod
-    def _ordered(cls, slot: tuple[float, float]) -> tuple[float, float]:
-        if slot[0] >= slot[1]:
-            raise ValueError(f"from {slot[0]:g} to {slot[1]:g} is empty; the first must be smaller")
-        return slot
-
-
-class Schedule(Frozen):
-    """When units are assigned and until when the campaign runs, in UTC."""
-
-    start: Moment
-    end: Moment | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.end is not None and self.end <= self.start:
-            raise ValueError("schedule: end must lie after start")
-        return self
-
-
 class Experiment(Frozen):
     """A holdout test as its analyst wrote it; immutable and hashed by content.
 
     With ``source`` the results are brought along; without it the registry assigns customers, and
-    ``population``, ``consent``, ``holdout``, ``layer`` and ``rollout`` say which.
+    ``population``, ``consent``, ``holdout``, ``layer`` and ``rollout`` say which. A ``switchback``
+    assigns blocks of time instead of customers.
     """
 
     key: Slug
@@ -224,26 +137,45 @@ class Experiment(Frozen):
     population: Population = Population()
     consent: Consent | None = None
     holdout: Holdout | None = None
+    holdouts: tuple[StandingHoldout, ...] = ()
+    """Further holdouts, global or of some channels; those of the experiment's channels count."""
     layer: Layer | None = None
     rollout: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Ramp: share of the slot let in so far; raising it only adds units."""
+    allocation: Allocation | None = None
+    """Shares of the arms by the value of an attribute."""
+    cluster: Cluster | None = None
+    """Customers who get one arm together; ``unit`` is then the cluster's name."""
+    balance: Balance | None = None
+    """Assign everybody at once, by the most balanced of many draws."""
+    switchback: Switchback | None = None
+    factors: dict[Slug, Split] = Field(default_factory=dict)
+    """Factors and their levels; the arms are all combinations and need not be written."""
     schedule: Schedule | None = None
     salt: Slug = ""
     """Seed of the arm and rollout hashes; the key when it is not given."""
 
     @model_validator(mode="before")
     @classmethod
-    def _salt_is_key(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "salt" not in data and "key" in data:
-            return {**data, "salt": data["key"]}
-        return data
+    def _derived(cls, data: Any) -> Any:
+        """Fill in what follows from the rest: salt, name of the unit, arms of a factorial."""
+        return _with_derived(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for fault in _design_faults(self):
+            raise ValueError(fault)
         self._check_plan()
         self._check_assignment()
         self._check_decision()
         return self
+
+    @property
+    def standing_holdouts(self) -> tuple[StandingHoldout, ...]:
+        """Every holdout declared, the single one first."""
+        if self.holdout is None:
+            return self.holdouts
+        return (StandingHoldout(name=self.holdout.name, share=self.holdout.share), *self.holdouts)
 
     def analysis_plan(self) -> AnalysisPlan:
         """What ``measure`` is given, and what the registry freezes at the start."""
@@ -258,7 +190,8 @@ class Experiment(Frozen):
 
     def content_hash(self) -> str:
         """SHA-256 (64 hex digits) of the canonical JSON form of everything declared."""
-        return content_hash(self)
+        unset = {name for name in _LATER if getattr(self, name) == _unset(name)}
+        return content_hash(self, exclude=unset)
 
     def _check_plan(self) -> None:
         """Word a fault of the analysis plan as a fault of this specification."""
@@ -273,17 +206,17 @@ class Experiment(Frozen):
 
     def _check_assignment(self) -> None:
         """An experiment either brings its results along or is assigned here."""
-        fields = ("population", "consent", "holdout", "layer", "rollout")
         if self.source is not None:
-            unused = [name for name in fields if getattr(self, name) != _unset(name)]
+            unused = [name for name in _ASSIGNS_CUSTOMERS if getattr(self, name) != _unset(name)]
             if unused:
                 rule = "has no effect on results brought along by source; remove one of the two"
                 raise ValueError(f"{unused[0]}: {rule}")
             return
-        if self.unit != "customer":
-            raise ValueError(
-                f"unit: {self.unit!r} cannot be assigned; use customer, or give source"
-            )
+        if self.switchback is not None:
+            return
+        unit = self.cluster.name if self.cluster else "customer"
+        if self.unit != unit:
+            raise ValueError(f"unit: {self.unit!r} cannot be assigned; use {unit}, or give source")
         if self.plan.window_days is None:
             rule = "is needed without source: outcomes count this many days from assignment"
             raise ValueError(f"plan.window_days: {rule}")
@@ -295,6 +228,113 @@ class Experiment(Frozen):
         rules = (self.decision.scale_rule, self.decision.stop_rule)
         if any(rule is not None and rule.quantity in NEEDS_COST for rule in rules):
             raise ValueError("decision: the rule speaks of money, but cost is missing; add it")
+
+
+def _with_derived(data: dict[str, Any]) -> dict[str, Any]:
+    """Salt, unit and arms, where they are left out and follow from other fields."""
+    found: dict[str, Any] = {}
+    if "key" in data:
+        found["salt"] = data["key"]
+    cluster, factors = data.get("cluster"), data.get("factors")
+    if isinstance(cluster, dict) and cluster:
+        found["unit"] = cluster.get("kind") or cluster.get("attribute")
+    if isinstance(factors, dict) and factors and _are_splits(factors.values()):
+        found["arms"] = factorial_arms(factors)
+    return {**found, **data}
+
+
+def _are_splits(values: Iterable[Any]) -> bool:
+    """Whether each value is names with shares, so that they can be multiplied."""
+    return all(
+        isinstance(levels, dict)
+        and all(isinstance(name, str) for name in levels)
+        and all(map(_is_share, levels.values()))
+        for levels in values
+    )
+
+
+def _is_share(value: Any) -> bool:
+    """Whether a value, perhaps still text, is a number between 0 and 1."""
+    try:
+        return 0 < float(value) < 1
+    except (TypeError, ValueError):
+        return False
+
+
+def _design_faults(experiment: Experiment) -> Iterator[str]:
+    """What does not fit together in the way units are assigned, worst first."""
+    yield from _factor_faults(experiment)
+    yield from _holdout_faults(experiment)
+    yield from _combination_faults(experiment)
+    allocation = experiment.allocation
+    if allocation is not None:
+        fault = allocation.faults(experiment.arms)
+        if fault:
+            yield f"allocation: {fault}"
+        if allocation.attribute not in experiment.cohorts:
+            yield f"cohorts: must list {allocation.attribute!r}, by which shares are allocated"
+        if not set(experiment.plan.estimators) <= {"difference", "cuped"}:
+            yield "plan.estimators: only difference and cuped know shares that differ by cohort"
+
+
+def _factor_faults(experiment: Experiment) -> Iterator[str]:
+    if not experiment.factors:
+        return
+    if len(experiment.factors) < 2:
+        yield "factors: a factorial design has two factors or more"
+    for name, levels in experiment.factors.items():
+        if abs(sum(levels.values()) - 1) > 1e-9:
+            yield f"factors: shares of {name!r} add up to {sum(levels.values()):.6g}, must be 1"
+    if "arm" in experiment.factors:
+        yield "factors: 'arm' is taken; give the factor another name"
+    combinations = factorial_arms(experiment.factors)
+    if len(combinations) < math.prod(map(len, experiment.factors.values())):
+        yield "factors: two combinations of levels have the same name; rename a level"
+    if experiment.arms != combinations:
+        yield "arms: must be all combinations of the factors' levels. Leave arms out"
+
+
+def _holdout_faults(experiment: Experiment) -> Iterator[str]:
+    names = [holdout.name for holdout in experiment.standing_holdouts]
+    if len(set(names)) < len(names):
+        yield "holdouts: a name is given twice"
+    schedule = experiment.schedule
+    for holdout in experiment.standing_holdouts:
+        if holdout.channels != EVERY_CHANNEL and not experiment.channels:
+            yield f"channels: are needed to tell whether holdout {holdout.name!r} is concerned"
+        rotation = holdout.rotation
+        if rotation is None:
+            continue
+        if schedule is None or schedule.end is None:
+            yield f"schedule: needs start and end, because holdout {holdout.name!r} rotates"
+            return
+        if schedule.start < rotation.since:
+            yield f"schedule: starts before holdout {holdout.name!r} begins"
+        change = rotation.begin(rotation.period(schedule.start) + 1)
+        if schedule.end > change:
+            yield (
+                f"schedule: holdout {holdout.name!r} rotates on {change:%Y-%m-%d %H:%M} UTC, while "
+                "the campaign runs. End it by then, or start it later"
+            )
+
+
+def _combination_faults(experiment: Experiment) -> Iterator[str]:
+    """Ways of assigning that exclude each other."""
+    ways = ("allocation", "cluster", "balance", "factors")
+    used = [name for name in ways if getattr(experiment, name)]
+    if len(used) > 1 and set(used) != {"cluster", "factors"}:
+        yield f"{used[1]}: cannot be combined with {used[0]}; remove one of the two"
+    if experiment.balance is not None and experiment.rollout < 1:
+        yield "rollout: a balanced assignment is made at once; remove rollout or balance"
+    if experiment.switchback is None:
+        return
+    clash = [n for n in (*_ASSIGNS_CUSTOMERS, "factors") if getattr(experiment, n) != _unset(n)]
+    if clash:
+        yield f"{clash[0]}: has no effect on a switchback, which assigns blocks of time"
+    if experiment.schedule is None or experiment.schedule.end is None:
+        yield "schedule: a switchback needs start and end"
+    if experiment.unit == "customer":
+        yield "unit: name what switches in a switchback, such as region"
 
 
 def _unset(field: str) -> Any:

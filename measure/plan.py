@@ -126,9 +126,8 @@ class AnalysisPlan(Frozen):
         return content_hash(self)
 
 
-def content_hash(model: BaseModel) -> str:
-    """SHA-256 of a model's canonical JSON: sorted keys, no spaces, UTF-8."""
-    canonical = json.dumps(
-        model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
+def content_hash(model: BaseModel, exclude: set[str] | None = None) -> str:
+    """SHA-256 of a model's canonical JSON: sorted keys, no spaces, UTF-8; some fields left out."""
+    declared = model.model_dump(mode="json", exclude=exclude)
+    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

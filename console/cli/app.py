@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from console.cli import registry
+
 app = typer.Typer(
     name="truelift",
     help="Measure what marketing caused: holdouts, lift, attribution, reconciliation, reports.",
@@ -22,6 +24,10 @@ Json = Annotated[
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it."),
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a registered experiment.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="As of this moment (ISO 8601); now if left out."),
+]
 Target = Annotated[
     str, typer.Argument(metavar="KEY|SPEC.yaml", help="A registered experiment or a specification.")
 ]
@@ -94,38 +100,43 @@ def load(
 
 
 @app.command()
-def register(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml")],
+def plan(
+    target: Annotated[str | None, typer.Argument(metavar="[KEY|SPEC.yaml]")] = None,
+    *,
+    following: Annotated[
+        bool, typer.Option("--next", help="Rank the candidates: which test next?")
+    ] = False,
+    assume: Annotated[
+        Path | None, typer.Option("--assume", metavar="FILE", help="Assumptions as YAML.")
+    ] = None,
+    lift: Annotated[float | None, typer.Option(help="Expected lift: 0.05 is +5%.")] = None,
+    lift_sd: Annotated[float | None, typer.Option(help="How unsure that is.")] = None,
+    power: Annotated[float | None, typer.Option(help="Wanted power.")] = None,
+    looks: Annotated[
+        int | None, typer.Option(help="Looks at the result, the last one too.")
+    ] = None,
+    runs: Annotated[int | None, typer.Option(help="Draws per simulated point; 0: none.")] = None,
+    repeats: Annotated[float | None, typer.Option(help="Repetitions if it is good.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Write the page for sign-off.")
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Enter an experiment into the registry as a draft."""
-    from console.cli.commands import lifecycle
+    """Say before a test runs what it can tell: power, duration, price of peeking, cost, risks."""
+    from console.cli.commands import planning
 
-    lifecycle.register(spec, json=json)
-
-
-@app.command()
-def start(key: Key, json: Json = None) -> None:
-    """Start a registered experiment: its analysis plan is frozen by hash."""
-    from console.cli.commands import lifecycle
-
-    lifecycle.start(key, json=json)
-
-
-@app.command()
-def conclude(key: Key, json: Json = None) -> None:
-    """Analyse a running experiment a last time and close it with that result."""
-    from console.cli.commands import lifecycle
-
-    lifecycle.conclude(key, json=json)
+    options = {"lift": lift, "lift_sd": lift_sd, "power": power, "looks": looks, "runs": runs}
+    planning.plan(
+        target,
+        following=following,
+        assume=assume,
+        options={**options, "repeats": repeats},
+        page=page,
+        json=json,
+    )
 
 
-@app.command(name="list")
-def list_experiments(json: Json = None) -> None:
-    """List the experiments of the registry and their states."""
-    from console.cli.commands import lifecycle
-
-    lifecycle.list_experiments(json=json)
+registry.add_to(app)
 
 
 @app.command()
@@ -155,6 +166,59 @@ def explain(
     from console.cli.commands import assignment
 
     assignment.explain(key, unit, json=json)
+
+
+@app.command()
+def suppress(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="email, social, …")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")],
+    at: At = None,
+    json: Json = None,
+) -> None:
+    """List whom campaigns must not reach on a channel: holdouts, and controls of what runs."""
+    from console.cli.commands import assignment
+
+    assignment.suppress(channel, out=out, at=at, json=json)
+
+
+@app.command()
+def audience(
+    key: Key,
+    channel: Annotated[str, typer.Option("--channel", metavar="CHANNEL")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")],
+    at: At = None,
+    json: Json = None,
+) -> None:
+    """List whom an experiment's campaign may reach: treated, consenting and not held out."""
+    from console.cli.commands import assignment
+
+    assignment.audience(key, channel=channel, out=out, at=at, json=json)
+
+
+@app.command()
+def holdout(
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Id of one unit.")],
+    at: At = None,
+    json: Json = None,
+) -> None:
+    """Say whether a unit is held out, and from what, with the arithmetic."""
+    from console.cli.commands import assignment
+
+    assignment.holdout(unit, at=at, json=json)
+
+
+@app.command()
+def schedule(
+    target: Target,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Lay out a switchback: which unit has which arm in which block of time."""
+    from console.cli.commands import assignment
+
+    assignment.schedule(target, out=out, json=json)
 
 
 @app.command()

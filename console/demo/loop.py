@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Step = Callable[[str], AbstractContextManager[None]]
 MARKER = ".truelift-demo"
 """Marks a folder that a demo may overwrite."""
+PEOPLE = {"Ana": "analyst", "Finn": "finance", "Mo": "modeler"}
+"""Ana designs and starts, Finn approves; whoever runs the demo is an analyst as well."""
 
 
 def run(folder: Path, *, seed: int, customers: int, step: Step) -> Demonstration:
@@ -40,7 +42,7 @@ def run(folder: Path, *, seed: int, customers: int, step: Step) -> Demonstration
         people = build_people(customers, seed)
         files = write_people(people, workspace.root / "files")
         reports = _load(workspace, files)
-    with step("experiment registered, started and assigned"):
+    with step("experiment registered, approved, started and assigned"):
         arms = _assign(workspace, people)
     with step("four weeks of touches, orders, claims and bills"):
         world = simulate(people, arms)
@@ -53,13 +55,20 @@ def run(folder: Path, *, seed: int, customers: int, step: Step) -> Demonstration
 
 def _fresh_workspace(folder: Path) -> Workspace:
     """An empty workspace; an earlier demo in the folder is replaced, anything else is refused."""
-    from console.workspace import Workspace
+    from console.workspace import Workspace, account
 
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
             raise InputError(f"{folder} is not empty and no earlier demo. Name another folder.")
         shutil.rmtree(folder)
-    workspace = Workspace.create(folder, time_zone="Europe/Berlin", currency=CURRENCY)
+    people = {**PEOPLE, account(): "analyst"}
+    workspace = Workspace.create(
+        folder,
+        time_zone="Europe/Berlin",
+        currency=CURRENCY,
+        approvals="required",
+        people=people,
+    )
     (folder / MARKER).write_text("Made by `truelift demo`; the next demo here replaces it.\n")
     return workspace
 
@@ -67,15 +76,16 @@ def _fresh_workspace(folder: Path) -> Workspace:
 def _assign(workspace: Workspace, people: People) -> list[str]:
     """Arms by the product, in the order of the people."""
     from console.assigning import assign_population
-    from designs.registry import Registry
     from designs.specification import load_experiment
 
     spec = workspace.root / "experiments" / f"{EXPERIMENT}.yaml"
     shutil.copyfile(Path(__file__).with_name("winback.yaml"), spec)
     text = spec.read_text(encoding="utf-8")
-    with Registry(workspace.registry_url) as registry:
-        registry.register(text, load_experiment(spec), by="demo")
-        entry = registry.start(EXPERIMENT, by="demo")
+    with workspace.open_registry() as registry:
+        registry.register(text, load_experiment(spec), by="Ana")
+        registry.submit(EXPERIMENT, by="Ana")
+        registry.approve(EXPERIMENT, by="Finn", reason="A tenth is held back; the rule is fixed.")
+        entry = registry.start(EXPERIMENT, by="Ana")
     assign_population(workspace, entry)
     with workspace.connect() as engine:
         rows = engine.fetch(engine.table("assignments").select("unit_id", "arm"))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from itertools import repeat
+from typing import TYPE_CHECKING
 
-from designs.assignment.hashing import bucket, normalize_id
-from designs.assignment.steps import Outcome, arm_salt, arm_thresholds, gates
-from designs.experiment import EVERY_CHANNEL, Consent, Experiment
-from measure.errors import InputError, UnknownName
+from designs.assignment.declared import JOINED_BY
+from designs.assignment.hashing import SPACE, Threshold, bucket, normalize_id
+from designs.assignment.population import assignment_time, candidates
+from designs.assignment.steps import Draw, Outcome, arm_named, cluster_key, draws, gates
+from designs.experiment import Experiment
+from measure.errors import InputError
 from measure.results import Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from measure.engine.connection import Engine
-    from measure.engine.expressions import Column, Table, Value
+    from measure.engine.expressions import Table, Value
 
 LOOSE_IDS = 2_000
 """From this many loose ids on, they are hashed in the engine."""
@@ -35,15 +37,27 @@ class Assignment(Result):
     arm: str | None
 
 
-def assign(experiment: Experiment, unit_ids: Sequence[str]) -> tuple[Assignment, ...]:
+def assign(
+    experiment: Experiment,
+    unit_ids: Sequence[str],
+    *,
+    clusters: Sequence[str | None] | None = None,
+    cohorts: Sequence[str | None] | None = None,
+) -> tuple[Assignment, ...]:
     """Holdout, slot, ramp and arm of given units, in the order given.
 
-    Whether a unit is eligible and has consented is not known from its id: the caller has seen to
-    it, or uses :func:`population_query`. :class:`InputError` when an id is unusable.
+    ``clusters`` (one per unit, ``None`` for a unit on its own) is needed by an experiment with
+    ``cluster``, ``cohorts`` (values of the attribute) by one with ``allocation``. Whether a unit is
+    eligible and has consented is not known from its id: the caller has seen to it, or uses
+    :func:`population_query`. :class:`InputError` when an id is unusable, when what is needed
+    is missing, or when the experiment draws its whole population at once (``balance``).
     """
-    if len(unit_ids) < LOOSE_IDS:
-        return tuple(_assign_few(experiment, unit_ids))
-    return _assign_many(experiment, unit_ids)
+    n = len(unit_ids)
+    shared = _one_each("clusters", clusters, n, needed=experiment.cluster is not None)
+    values = _one_each("cohorts", cohorts, n, needed=experiment.allocation is not None)
+    if n < LOOSE_IDS:
+        return tuple(_assign_few(experiment, unit_ids, shared, values))
+    return _assign_many(experiment, unit_ids, shared, values)
 
 
 def assignment_query(
@@ -61,43 +75,83 @@ def population_query(
     """What becomes of every customer: (unit_id, outcome, arm, assigned_at).
 
     Eligibility and consent are judged as they were on record at ``assigned_at`` (aware), which is
-    the schedule's start when it is not given.
+    the schedule's start when it is not given. :class:`InputError` for an experiment that draws its
+    whole population at once: :func:`designs.assignment.balance.balanced_population` does.
     """
     from measure.engine.expressions import literal
 
-    at = _assignment_time(experiment, assigned_at)
-    units = _with_buckets(_candidates(engine, experiment, at), experiment, engine)
-    recorded = [
-        (units.eligible == 0, Outcome.NOT_ELIGIBLE),
-        (units.consented == 0, Outcome.NO_CONSENT),
-    ]
-    outcome = _first_of([*recorded, *_refusals(units, experiment)], Outcome.ASSIGNED)
-    return _with_arm(units.mutate(outcome=outcome), experiment).select(
+    at = assignment_time(experiment, assigned_at)
+    draws(experiment)
+    units = gated_query(engine, experiment, at)
+    return _with_arm(units, experiment, engine).select(
         "unit_id", "outcome", "arm", assigned_at=literal(at)
     )
 
 
-def _assign_few(experiment: Experiment, unit_ids: Sequence[str]) -> Iterator[Assignment]:
+def gated_query(engine: Engine, experiment: Experiment, at: datetime) -> Table:
+    """Every customer with the outcome of all steps before the arm; ``assigned`` passed them all."""
+    units = candidates(engine, experiment, at)
+    recorded = [
+        (units.eligible == 0, Outcome.NOT_ELIGIBLE),
+        (units.consented == 0, Outcome.NO_CONSENT),
+    ]
+    return units.mutate(outcome=_first_of([*recorded, *_refusals(units, experiment, engine)]))
+
+
+def _one_each(
+    name: str,
+    given: Sequence[str | None] | None,
+    n: int,
+    *,
+    needed: bool,
+) -> Iterable[str | None]:
+    if not needed:
+        return repeat(None, n)
+    if given is None or len(given) != n:
+        count = "none" if given is None else f"{len(given):,}"
+        raise InputError(
+            f"{name}: {count} given for {n:,} units; this experiment needs one for each, None "
+            "where there is none."
+        )
+    return given
+
+
+def _assign_few(
+    experiment: Experiment,
+    unit_ids: Sequence[str],
+    clusters: Iterable[str | None],
+    cohorts: Iterable[str | None],
+) -> Iterator[Assignment]:
     """Hash in Python, one id after the other."""
-    passages, salt = gates(experiment), arm_salt(experiment)
-    arms, ends = zip(*arm_thresholds(experiment), strict=True)
-    for unit_id in unit_ids:
-        refused = next((g for g in passages if not g.passes(bucket(g.salt, unit_id))), None)
+    passages, levels = gates(experiment), draws(experiment)
+    for unit_id, cluster, cohort in zip(unit_ids, clusters, cohorts, strict=True):
+        unit = normalize_id(unit_id)
+        shared = cluster_key(experiment, unit, cluster)
+        refused = next(
+            (g for g in passages if not g.passes(bucket(g.salt, shared if g.by_cluster else unit))),
+            None,
+        )
         if refused is None:
-            arm = arms[bisect_right(ends, bucket(salt, unit_id))]
-            yield Assignment(unit_id, Outcome.ASSIGNED, arm)
+            drawn = [d.ends(cohort)[d.owner(bucket(d.salt, shared), cohort)].arm for d in levels]
+            yield Assignment(unit_id, Outcome.ASSIGNED, arm_named(drawn))
         else:
             yield Assignment(unit_id, refused.otherwise, None)
 
 
-def _assign_many(experiment: Experiment, unit_ids: Sequence[str]) -> tuple[Assignment, ...]:
+def _assign_many(
+    experiment: Experiment,
+    unit_ids: Sequence[str],
+    clusters: Iterable[str | None],
+    cohorts: Iterable[str | None],
+) -> tuple[Assignment, ...]:
     """Hash in the embedded engine; ids travel as Arrow and come back in order."""
     from measure.engine.connection import connect
 
+    loose = _numbered(experiment, unit_ids, clusters, cohorts)
     with connect("duckdb://") as engine:
-        units = _with_buckets(engine.register(_IDS, _numbered(unit_ids)), experiment, engine)
-        outcome = _first_of(_refusals(units, experiment), Outcome.ASSIGNED)
-        query = _with_arm(units.mutate(outcome=outcome), experiment)
+        units = engine.register(_IDS, loose)
+        gated = units.mutate(outcome=_first_of(_refusals(units, experiment, engine)))
+        query = _with_arm(gated, experiment, engine)
         found = engine.fetch(query.select("position", "outcome", "arm").order_by("position"))
     columns = (found["outcome"].to_pylist(), found["arm"].to_pylist())
     outcomes = {outcome.value: outcome for outcome in Outcome}
@@ -107,109 +161,79 @@ def _assign_many(experiment: Experiment, unit_ids: Sequence[str]) -> tuple[Assig
     )
 
 
-def _numbered(unit_ids: Iterable[str]) -> pa.Table:
+def _numbered(
+    experiment: Experiment,
+    unit_ids: Sequence[str],
+    clusters: Iterable[str | None],
+    cohorts: Iterable[str | None],
+) -> pa.Table:
     import pyarrow as pa
 
     normal = [normalize_id(unit_id) for unit_id in unit_ids]
-    return pa.table({"position": range(len(normal)), "unit_id": pa.array(normal, pa.string())})
+    hashed = [
+        normalize_id(cluster_key(experiment, unit, cluster))
+        for unit, cluster in zip(normal, clusters, strict=True)
+    ]
+    return pa.table(
+        {
+            "position": range(len(normal)),
+            "unit_id": pa.array(normal, pa.string()),
+            "hashed_id": pa.array(hashed, pa.string()),
+            "cohort": pa.array(list(cohorts), pa.string()),
+        }
+    )
 
 
-def _with_buckets(units: Table, experiment: Experiment, engine: Engine) -> Table:
-    """Add one bucket column per purpose that the experiment uses."""
-    from measure.engine.bucketing import bucket_column
-
-    salts = {gate.purpose.value: gate.salt for gate in gates(experiment)}
-    salts["arm"] = arm_salt(experiment)
-    buckets = {
-        f"bucket_{purpose}": bucket_column(units.unit_id, salt, engine)
-        for purpose, salt in salts.items()
-    }
-    return units.mutate(**buckets)
-
-
-def _refusals(units: Table, experiment: Experiment) -> list[tuple[Value, Outcome]]:
+def _refusals(units: Table, experiment: Experiment, engine: Engine) -> list[tuple[Value, Outcome]]:
     """The condition under which each gate refuses, with the outcome it leads to."""
-    refused = []
+    from measure.engine.bucketing import bucket_below
+
+    refused: list[tuple[Value, Outcome]] = []
     for gate in gates(experiment):
-        column = units[f"bucket_{gate.purpose.value}"]
-        refused.append(((column < gate.first) | (column >= gate.end), gate.otherwise))
+        hashed = units.hashed_id if gate.by_cluster else units.unit_id
+        if gate.first > 0:
+            refused.append((bucket_below(hashed, gate.salt, gate.first, engine), gate.otherwise))
+        if gate.end < SPACE:
+            refused.append((~bucket_below(hashed, gate.salt, gate.end, engine), gate.otherwise))
     return refused
 
 
-def _first_of(branches: Iterable[tuple[Value, Outcome]], otherwise: Outcome) -> Value:
-    """The outcome of the first condition that is true."""
+def _first_of(branches: Iterable[tuple[Value, Outcome]]) -> Value:
+    """The outcome of the first condition that is true, else ``assigned``."""
     from measure.engine.expressions import cases, literal
 
     worded = [(condition, outcome.value) for condition, outcome in branches]
-    return cases(*worded, else_=otherwise.value) if worded else literal(otherwise.value)
+    last = Outcome.ASSIGNED.value
+    return cases(*worded, else_=last) if worded else literal(last)
 
 
-def _with_arm(units: Table, experiment: Experiment) -> Table:
+def _with_arm(units: Table, experiment: Experiment, engine: Engine) -> Table:
     """Add the arm of units whose outcome is ``assigned``; the others have none."""
-    from measure.engine.expressions import cases, ifelse, null
+    from measure.engine.expressions import ifelse, literal, null
 
-    *others, last = arm_thresholds(experiment)
-    arm = cases(*((units.bucket_arm < end, name) for name, end in others), else_=last.arm)
+    arm, *levels = [_drawn(units, draw, engine) for draw in draws(experiment)]
+    for level in levels:
+        arm = arm + literal(JOINED_BY) + level
     assigned = units.outcome == Outcome.ASSIGNED.value
     return units.mutate(arm=ifelse(assigned, arm, null("string")))
 
 
-def _candidates(engine: Engine, experiment: Experiment, at: datetime) -> Table:
-    """Every customer with ``eligible`` and ``consented`` as 0 or 1."""
-    from measure.engine.expressions import coalesce, ifelse, literal
+def _drawn(units: Table, draw: Draw, engine: Engine) -> Value:
+    """The arm or level that owns each unit's bucket, by cohort where shares depend on it."""
+    from measure.engine.expressions import cases
 
-    customers = engine.table(experiment.population.table)
-    present = ifelse(customers.first_seen_at <= _moment(at, customers.first_seen_at), 1, 0)
-    for name, value in experiment.population.where.items():
-        if name not in customers.columns:
-            raise UnknownName.of("attribute", name, customers.columns, "customers")
-        present = present * coalesce(ifelse(customers[name].cast("string") == value, 1, 0), 0)
-    units = customers.select(unit_id=customers.customer_id, eligible=coalesce(present, 0))
-    if experiment.consent is None:
-        return units.mutate(consented=literal(1))
-    granted = _consents(engine, experiment.consent, at)
-    joined = units.left_join(granted, units.unit_id == granted.customer_id)
-    return joined.select("unit_id", "eligible", consented=coalesce(joined.granted, 0))
+    usual = _owner(units, draw, draw.usual, engine)
+    special = [
+        (units.cohort == value, _owner(units, draw, ends, engine))
+        for value, ends in draw.by_cohort.items()
+    ]
+    return cases(*special, else_=usual) if special else usual
 
 
-def _consents(engine: Engine, consent: Consent, at: datetime) -> Table:
-    """Customers who consented, with ``granted`` = 1.
+def _owner(units: Table, draw: Draw, ends: Sequence[Threshold], engine: Engine) -> Value:
+    from measure.engine.bucketing import bucket_below
+    from measure.engine.expressions import cases
 
-    The records whose validity covers the time, for the channel and for every channel, compete on
-    equal terms: the one recorded last decides, and of a tie the refusal.
-    """
-    from measure.engine.expressions import ifelse, literal, null
-
-    table = engine.table("consents")
-    known = table.filter(
-        table.purpose == consent.purpose,
-        table.channel.isin(sorted({consent.channel, EVERY_CHANNEL})),
-        table.recorded_at <= _moment(at, table.recorded_at),
-        table.valid_from <= _moment(at, table.valid_from),
-        table.valid_to.isnull() | (table.valid_to > _moment(at, table.valid_to)),
-    )
-    nothing = null().cast(known.recorded_at.type())
-    last = known.group_by("customer_id").aggregate(
-        yes=ifelse(known.granted, known.recorded_at, nothing).max(),
-        no=ifelse(known.granted, nothing, known.recorded_at).max(),
-    )
-    granted = last.filter(last.yes.notnull(), last.no.isnull() | (last.yes > last.no))
-    return granted.select("customer_id", granted=literal(1))
-
-
-def _assignment_time(experiment: Experiment, assigned_at: datetime | None) -> datetime:
-    at = assigned_at or (experiment.schedule.start if experiment.schedule else None)
-    if at is None:
-        raise InputError.rule(
-            "schedule.start", None, "is needed to assign a population", "Add schedule: {start: …}."
-        )
-    if at.tzinfo is None:
-        raise InputError.rule("assigned_at", at.isoformat(), "must say its time zone")
-    return at.astimezone(UTC)
-
-
-def _moment(at: datetime, like: Column) -> Any:
-    """A time in UTC as a literal of a column's kind, with a time zone or without."""
-    from measure.engine.expressions import literal
-
-    return literal(at if like.type().timezone else at.replace(tzinfo=None))
+    *others, last = ends
+    below = [(bucket_below(units.hashed_id, draw.salt, end, engine), arm) for arm, end in others]
+    return cases(*below, else_=last.arm)

@@ -36,7 +36,11 @@ class Purpose(StrEnum):
     ROLLOUT = "rollout"
     """Whether a unit is let in at the present ramp share; salted by the experiment."""
     ARM = "arm"
-    """Which arm a unit gets; salted by the experiment."""
+    """Which arm a unit gets; salted by the experiment, and by the factor in a factorial design."""
+    DRAW = "draw"
+    """Draws of a balanced assignment; salted by the experiment and the number of the draw."""
+    SCHEDULE = "schedule"
+    """Order of arms in a switchback; salted by the experiment and the number of the round."""
 
 
 class Threshold(NamedTuple):

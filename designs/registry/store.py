@@ -2,191 +2,163 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
+from designs.registry.access import Action, authorize
+from designs.registry.audit import Head, Verification, chain_key
 from designs.registry.database import Database
-from designs.registry.lifecycle import State, Step, require
-from designs.registry.models import EventRow, ExperimentRow, ResultRow, VersionRow
-from designs.specification import parse_specification
-from measure.errors import InputError, LifecycleError, UnknownName
-from measure.plan import AnalysisPlan
-from measure.results import Result
+from designs.registry.jobs import Job, Jobs
+from designs.registry.ledger import Ledger
+from designs.registry.lifecycle import OPEN, State, Step
+from designs.registry.policy import Policy
+from designs.registry.reading import Reading
+from designs.registry.records import Entry, micros, parsed
+from designs.registry.writing import Writing
+from measure.errors import AccessError, InputError, LifecycleError, RegistryError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from designs.experiment import Experiment
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+class Registry(Reading):
+    """Experiments, their lifecycle and the audit of it. A context manager.
 
-@dataclass(frozen=True, slots=True)
-class Entry(Result):
-    """An experiment at its latest version. Times are ISO 8601 in UTC."""
-
-    key: str
-    state: State
-    version: int
-    spec_hash: str
-    plan_hash: str
-    """Of this version; frozen once ``started_at`` is set."""
-    registered_at: str
-    started_at: str | None
-    concluded_at: str | None
-    result_hash: str | None
-    text: str
-    """The specification as it was written."""
-
-    @property
-    def experiment(self) -> Experiment:
-        """What the specification means."""
-        return _parsed(self.text, f"{self.key}, version {self.version}")
-
-    @property
-    def start_time(self) -> datetime | None:
-        """When it was started."""
-        return datetime.fromisoformat(self.started_at) if self.started_at else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields but the text."""
-        return {name: v for name, v in Result.to_dict(self).items() if name != "text"}
-
-
-@dataclass(frozen=True, slots=True)
-class Event(Result):
-    """One step that somebody took; ``sequence`` orders events whatever the clock said."""
-
-    sequence: int
-    key: str
-    at: str
-    who: str
-    what: str
-    detail: Mapping[str, Any]
-
-
-class Registry:
-    """Experiments and their lifecycle: register, start, conclude. A context manager.
-
-    Every method is one transaction; what has returned is on disk. ``clock`` gives aware times.
+    Every method is one transaction; what has returned is on disk. ``secret`` is the workspace's
+    key: without it the registry can be read, not written. ``policy`` says who may do what;
+    ``account`` is the account of the operating system; ``clock`` gives aware times. Each step takes
+    ``by``, the name of who takes it; :class:`AccessError` when they may not, which is audited too.
     """
 
-    def __init__(self, url: str, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret: bytes | None = None,
+        policy: Policy | None = None,
+        account: str = "",
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._database = Database(url)
-        self._database.prepare(self._now())
+        self._key = None if secret is None else chain_key(secret)
+        self.policy = policy or Policy()
+        self._account = account
+        super().__init__(Database(url))
+        self._jobs = Jobs(self._database, self._now)
+        try:
+            self._database.prepare(self._now())
+            self._jobs.sweep()
+        except BaseException:
+            self.close()  # nobody else could: there is no registry to close
+            raise
 
     def register(
         self, text: str, experiment: Experiment, *, by: str, expected_version: int | None = None
     ) -> Entry:
         """Enter a draft, or a new version of it; the same content again changes nothing.
 
-        With ``expected_version`` a draft that somebody else changed meanwhile is refused, with
-        the difference. :class:`LifecycleError` also when the experiment is no draft any more.
+        What is in review or approved becomes a draft again. A running experiment takes what keeps
+        it valid (:mod:`designs.registry.amendments`); where approvals are required, the new version
+        waits as a proposal. With ``expected_version`` a text that somebody else changed meanwhile
+        is refused, with the difference. A key ``KEY-phase-2`` opens the next phase of ``KEY``.
         """
-        if _parsed(text, experiment.key).content_hash() != experiment.content_hash():
+        if parsed(text, experiment.key).content_hash() != experiment.content_hash():
             raise InputError(f"{experiment.key!r}: the text does not say what the experiment says.")
-        with self._database.writing() as session:
-            row = session.get(ExperimentRow, experiment.key)
-            if row is not None and self._unchanged(session, row, text, experiment):
-                return _entry(session, row)
-            if row is not None:
-                _require(Step.REGISTER, row)
-                self._expect(session, row, text, expected_version)
-            row = self._add_version(session, row, text, experiment, by)
-            return _entry(session, row)
+        return self._take(
+            Action.REGISTER,
+            experiment.key,
+            by,
+            lambda writing: writing.register(text, experiment, expected_version),
+        )
+
+    def submit(self, key: str, *, by: str, planned_units: int | None = None) -> Entry:
+        """Hand a draft in for review; ``planned_units`` counts the units to be treated."""
+        return self._take(Action.SUBMIT, key, by, lambda w: w.submit(key, planned_units))
+
+    def approve(
+        self, key: str, *, by: str, reason: str = "", planned_units: int | None = None
+    ) -> Entry:
+        """Approve what is in review, or the change proposed to a running experiment.
+
+        Under a high-impact rule a reason is needed; the experiment stays in review until every
+        role demanded has signed off (:meth:`outstanding`).
+        """
+        return self._take(Action.APPROVE, key, by, lambda w: w.approve(key, reason, planned_units))
+
+    def reject(self, key: str, *, by: str, reason: str) -> Entry:
+        """Send what is in review back to draft, with a reason; or turn a proposed change down."""
+        return self._take(Action.REJECT, key, by, lambda w: w.reject(key, reason))
 
     def start(self, key: str, *, by: str) -> Entry:
-        """Freeze the analysis plan; :class:`LifecycleError` unless the experiment is a draft."""
-        with self._database.writing() as session:
-            row = self._row(session, key)
-            _require(Step.START, row)
-            version = _version(session, row)
-            row.state, row.started_at = State.RUNNING, self._now()
-            row.plan_hash = version.plan_hash
-            frozen = {"version": row.version, "plan_hash": row.plan_hash}
-            self._note(session, key, by, Step.START, {**frozen, "spec_hash": version.spec_hash})
-            return _entry(session, row)
+        """Freeze the analysis plan; of a later phase only once the phase before has ended."""
+        return self._take(Action.START, key, by, lambda w: w.start(key))
+
+    def stop(self, key: str, *, by: str, reason: str = "") -> Entry:
+        """End a running experiment; its result is still to be recorded."""
+        return self._take(Action.STOP, key, by, lambda w: w.stop(key, reason))
 
     def conclude(self, key: str, analysis: Mapping[str, Any], *, by: str) -> Entry:
         """Record the result (JSON-ready) and close; recording the same result again is no error."""
-        document = _canonical(analysis)
-        result_hash = _sha256(document)
-        with self._database.writing() as session:
-            row = self._row(session, key)
-            recorded = session.get(ResultRow, key)
-            if recorded is not None and recorded.result_hash == result_hash:
-                return _entry(session, row)
-            _require(Step.CONCLUDE, row)
-            now = self._now()
-            row.state, row.concluded_at = State.CONCLUDED, now
-            session.add(
-                ResultRow(key=key, document=document, result_hash=result_hash, recorded_at=now)
-            )
-            self._note(session, key, by, Step.CONCLUDE, {"result_hash": result_hash})
-            return _entry(session, row)
+        return self._take(Action.CONCLUDE, key, by, lambda w: w.conclude(key, analysis))
 
-    def get(self, key: str) -> Entry:
-        """One experiment; :class:`UnknownName` when it was never registered."""
-        with self._database.reading() as session:
-            return _entry(session, self._row(session, key))
+    def archive(self, key: str, *, by: str, reason: str = "") -> Entry:
+        """Put away what is not running; nothing of it is deleted."""
+        return self._take(Action.ARCHIVE, key, by, lambda w: w.archive(key, reason))
 
-    def entries(self) -> tuple[Entry, ...]:
-        """All experiments in the order of their keys."""
-        with self._database.reading() as session:
-            rows = session.scalars(select(ExperimentRow).order_by(ExperimentRow.key)).all()
-            return tuple(_entry(session, row) for row in rows)
+    def permit(self, action: Action, key: str, *, by: str) -> None:
+        """Let somebody do something that changes nothing here, or refuse and audit the refusal."""
+        self.require_known(key)
+        self._refused_or(action, key, by, lambda _writing: None)
+
+    def require_step(self, step: Step, key: str) -> Entry:
+        """Return an experiment whose state allows a step; :class:`LifecycleError` otherwise."""
+        return self._allowing(step, key, approvals=self.policy.approvals)
 
     def require_running(self, key: str) -> Entry:
-        """One experiment that runs; :class:`LifecycleError` when it does not."""
-        with self._database.reading() as session:
-            row = self._row(session, key)
-            _require(Step.CONCLUDE, row)
-            return _entry(session, row)
+        """Return an experiment that can be concluded: running, or stopped."""
+        return self.require_step(Step.CONCLUDE, key)
 
-    def is_planned(self, key: str, plan: AnalysisPlan) -> bool:
-        """Whether a plan is the one frozen at the start; anything else is exploratory."""
-        with self._database.reading() as session:
-            return self._row(session, key).plan_hash == plan.content_hash()
+    def require_assignable(self, key: str, *, everybody: bool = False) -> Entry:
+        """Return an experiment whose arms may be computed; an unapproved design has none.
 
-    def result(self, key: str) -> dict[str, Any] | None:
-        """The recorded analysis, ``None`` before the conclusion."""
-        with self._database.reading() as session:
-            self._row(session, key)
-            recorded = session.get(ResultRow, key)
-            document: dict[str, Any] | None = json.loads(recorded.document) if recorded else None
-            return document
-
-    def text(self, key: str, version: int) -> str:
-        """A specification as it was written; :class:`UnknownName` when there is no such version."""
-        with self._database.reading() as session:
-            row = self._row(session, key)
-            found = session.get(VersionRow, (key, version))
-            if found is None:
-                known = [str(number) for number in range(1, row.version + 1)]
-                raise UnknownName.of("version", str(version), known, key)
-            return found.text
-
-    def events(self, key: str | None = None) -> tuple[Event, ...]:
-        """What was done, oldest first; of all experiments when no key is given."""
-        query = select(EventRow).order_by(EventRow.id)
-        with self._database.reading() as session:
-            if key is not None:
-                self._row(session, key)
-                query = query.where(EventRow.key == key)
-            return tuple(
-                Event(e.id, e.key, _iso(e.at), e.who, e.what, json.loads(e.detail))
-                for e in session.scalars(query)
+        ``everybody``: arms are to be recorded for the population, which ends with the experiment.
+        """
+        entry = self.get(key)
+        if everybody and entry.state in {State.STOPPED, State.CONCLUDED, State.ARCHIVED}:
+            raise LifecycleError(f"{key!r} is {entry.state}; nobody is assigned any more.")
+        if self.policy.approvals and entry.state in OPEN and entry.state is not State.APPROVED:
+            raise LifecycleError(
+                f"{key!r} is {'a ' if entry.state is State.DRAFT else ''}{entry.state}; an "
+                f"unapproved design cannot be assigned. Have it approved: truelift approve {key}."
             )
+        return entry
+
+    def outstanding(self, key: str, planned_units: int | None = None) -> tuple[str, ...]:
+        """What is still to be signed off in the review under way, each as one phrase."""
+        with self._database.reading() as session:
+            return Ledger(session, self.policy).outstanding(key, planned_units)
+
+    def job(self, kind: str, key: str) -> AbstractContextManager[int]:
+        """Keep a job on record while a block runs; if its process dies it is marked as failed."""
+        return self._jobs.work(kind, key)
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs, oldest first."""
+        return self._jobs.all()
+
+    def audit_head(self, *, by: str) -> Head:
+        """Return the end of the audit chain, to be kept outside; the export is audited itself."""
+        self._refused_or(Action.VERIFY_AUDIT, "", by, lambda w: w.note("export audit head", "", {}))
+        return self._stored_head()
+
+    def verify_audit(self, *, by: str, exported: Head | None = None) -> Verification:
+        """Walk the audit chain and name the first row that is wrong or missing."""
+        self._refused_or(Action.VERIFY_AUDIT, "", by, lambda _writing: None)
+        return self._verify(self._secret(), exported)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -203,125 +175,35 @@ class Registry:
     ) -> None:
         self.close()
 
-    def _row(self, session: Session, key: str) -> ExperimentRow:
-        row = session.get(ExperimentRow, key)
-        if row is None:
-            known = session.scalars(select(ExperimentRow.key)).all()
-            raise UnknownName.of("experiment", key, known, "the registry")
-        return row
-
-    def _unchanged(
-        self, session: Session, row: ExperimentRow, text: str, experiment: Experiment
-    ) -> bool:
-        """Whether registering would change nothing; layout does not count once it runs."""
-        latest = _version(session, row)
-        if row.state != State.DRAFT:
-            return latest.spec_hash == experiment.content_hash()
-        return latest.text == text
-
-    def _expect(
-        self, session: Session, row: ExperimentRow, text: str, expected_version: int | None
-    ) -> None:
-        if expected_version is None or expected_version == row.version:
-            return
-        latest = _version(session, row)
-        raise LifecycleError(
-            f"{row.key!r} is at version {row.version} by {latest.registered_by}, not "
-            f"{expected_version}; read it again. Its text and yours differ: "
-            f"{_difference(latest.text, text)}"
+    def _take(self, action: Action, key: str, by: str, change: Callable[[Writing], Any]) -> Entry:
+        entry: Entry = self._refused_or(
+            action, key, by, lambda writing: writing.entry(change(writing))
         )
+        return entry
 
-    def _add_version(
-        self,
-        session: Session,
-        row: ExperimentRow | None,
-        text: str,
-        experiment: Experiment,
-        by: str,
-    ) -> ExperimentRow:
-        now = self._now()
-        if row is None:
-            row = ExperimentRow(key=experiment.key, state=State.DRAFT, version=0, registered_at=now)
-            session.add(row)
-        row.version += 1
-        session.flush()
-        version = VersionRow(
-            key=experiment.key,
-            version=row.version,
-            text=text,
-            spec_hash=experiment.content_hash(),
-            plan_hash=experiment.analysis_plan().content_hash(),
-            registered_at=now,
-            registered_by=_one_line(by),
-        )
-        session.add(version)
-        detail = {"version": row.version, "spec_hash": version.spec_hash}
-        self._note(session, experiment.key, by, Step.REGISTER, detail)
-        session.flush()
-        return row
+    def _refused_or(
+        self, action: Action, key: str, by: str, change: Callable[[Writing], Any]
+    ) -> Any:
+        """Make a change in one transaction; a refusal is written into the audit instead."""
+        secret = self._secret()
+        with self._database.writing() as (session, head):
+            writing = Writing(session, head, secret, self.policy, by, self._account, self._now)
+            try:
+                authorize(writing.actor, action, writing.subject(key))
+                return change(writing)
+            except AccessError as error:
+                # Nothing was changed before the refusal: authorisation comes first in every step.
+                refusal = error
+            writing.note("refuse", key, {"action": action, "because": str(refusal)})
+        raise refusal
 
-    def _note(
-        self, session: Session, key: str, by: str, step: Step, detail: Mapping[str, Any]
-    ) -> None:
-        session.add(
-            EventRow(
-                key=key, at=self._now(), who=_one_line(by), what=step, detail=_canonical(detail)
+    def _secret(self) -> bytes:
+        if self._key is None:
+            raise RegistryError(
+                f"registry {self._database.url}: opened without the workspace's key, so it can "
+                "only be read."
             )
-        )
+        return self._key
 
     def _now(self) -> int:
-        return (self._clock() - _EPOCH) // timedelta(microseconds=1)
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str, origin: str) -> Experiment:
-    return parse_specification(text, origin).experiment
-
-
-def _version(session: Session, row: ExperimentRow) -> VersionRow:
-    return session.get_one(VersionRow, (row.key, row.version))
-
-
-def _entry(session: Session, row: ExperimentRow) -> Entry:
-    version, recorded = _version(session, row), session.get(ResultRow, row.key)
-    return Entry(
-        key=row.key,
-        state=State(row.state),
-        version=row.version,
-        spec_hash=version.spec_hash,
-        plan_hash=version.plan_hash,
-        registered_at=_iso(row.registered_at),
-        started_at=None if row.started_at is None else _iso(row.started_at),
-        concluded_at=None if row.concluded_at is None else _iso(row.concluded_at),
-        result_hash=recorded.result_hash if recorded else None,
-        text=version.text,
-    )
-
-
-def _require(step: Step, row: ExperimentRow) -> None:
-    since = row.concluded_at or row.started_at or row.registered_at
-    require(step, row.key, State(row.state), _iso(since))
-
-
-def _iso(micros: int) -> str:
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
-
-
-def _one_line(text: str) -> str:
-    """Keep a name from forging further lines in a log."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()[:200] or "unknown"
-
-
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _difference(old: str, new: str) -> str:
-    """First changed lines of two texts, on one line."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")
-    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
-    return "; ".join(changed[:4]) + ("; …" if len(changed) > 4 else "")
+        return micros(self._clock())

@@ -184,7 +184,7 @@ def test_concluding_closes_the_experiment_with_its_result(demo):
     assert ran.code == 0, ran.err
     assert f"{KEY} is concluded" in ran.out
     truelift("conclude", KEY, cwd=demo[0]).refused("concluded")
-    truelift("start", KEY, cwd=demo[0]).refused("only a draft can be started")
+    truelift("start", KEY, cwd=demo[0]).refused("is concluded")
     listed = json.loads(truelift("list", "--json", "-", cwd=demo[0]).out)["experiments"]
     assert [(e["key"], e["state"]) for e in listed] == [(KEY, "concluded")]
 

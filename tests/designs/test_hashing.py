@@ -198,6 +198,6 @@ def test_the_first_and_last_buckets_have_an_arm():
 
 def test_each_purpose_has_a_salt_of_its_own():
     salts = {purpose_salt(purpose, "same-name") for purpose in Purpose}
-    assert len(salts) == len(Purpose) == 4
+    assert len(salts) == len(Purpose) == 6
     with pytest.raises(InputError, match="control characters"):
         purpose_salt(Purpose.ARM, "a\x1fb")

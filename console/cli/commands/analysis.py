@@ -19,14 +19,26 @@ if TYPE_CHECKING:
 def analyze(target: str, *, json: str | None) -> None:
     """Analyse, keep the result of a registered experiment, and show it."""
     from console.measuring import is_specification, measure
-    from console.store import save
-    from console.workspace import Workspace
 
     check_destination(json)
-    measured = measure(target)
-    if not is_specification(target):
-        save(Workspace.find().results(target), "analysis", measured.analysis)
-    deliver(measured.analysis.to_dict(), json, describe(measured.analysis))
+    analysis = measure(target).analysis if is_specification(target) else _as_job(target)
+    deliver(analysis.to_dict(), json, describe(analysis))
+
+
+def _as_job(key: str) -> Analysis:
+    """Analyse a registered experiment and keep the result; on record as a job while it runs."""
+    from console.measuring import measure_registered
+    from console.store import save
+    from console.workspace import Workspace, acting_person
+    from designs.registry.access import Action
+
+    workspace = Workspace.find()
+    with workspace.open_registry() as registry:
+        registry.permit(Action.ANALYZE, key, by=acting_person())
+        with registry.job("analyze", key):
+            analysis = measure_registered(workspace, key).analysis
+            save(workspace.results(key), "analysis", analysis)
+    return analysis
 
 
 def attribute(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from measure.engine.bucketing import bucket_column
+from measure.engine.bucketing import bucket_below, bucket_column
 from measure.engine.connection import Engine
 from measure.errors import EngineError, InputError
 
@@ -54,6 +54,18 @@ def test_a_missing_id_has_no_bucket(engine):
     table = engine.register("ids", pa.table({"id": pa.array([None, "a"], pa.string())}))
     query = table.filter(table.id.isnull()).select(bucket=bucket_column(table.id, "s", engine))
     assert engine.fetch(query).to_pylist() == [{"bucket": None}]
+
+
+@pytest.mark.dialect
+def test_below_is_the_comparison_of_buckets(engine, vectors):
+    salt, pairs = next(iter(vectors.items()))
+    table = engine.register("ids", pa.table({"id": [unit for unit, _ in pairs]}))
+    numbers = [number for _, number in pairs[:3]]
+    ends = [0, 1, 16**15 // 10, 16**15 - 1, 16**15, *numbers, *(n + 1 for n in numbers)]
+    columns = {f"e{i}": bucket_below(table.id, salt, end, engine) for i, end in enumerate(ends)}
+    for row in engine.fetch(table.select(table.id, **columns)).to_pylist():
+        number = dict(pairs)[row["id"]]
+        assert [row[f"e{i}"] for i in range(len(ends))] == [number < end for end in ends]
 
 
 @pytest.mark.parametrize("salt", ["", "a\x1fb", "a\0"])

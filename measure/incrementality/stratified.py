@@ -1,0 +1,141 @@
+"""One analysis from several, when the designed shares of the arms differ between strata.
+
+Pooling raw units would mix who is in a stratum with what the arm did (Simpson's paradox). Each
+stratum is analysed with its own designed shares; effects are then averaged with the strata's
+shares of the population as weights, the post-stratified difference in means (Miratrix, Sekhon and
+Yu 2013, JRSS B 75:369-396).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+from measure.errors import InputError
+from measure.incrementality.analyze import analyze
+from measure.incrementality.inputs import Units
+from measure.incrementality.multiplicity import families
+from measure.plan import AnalysisPlan
+from measure.results import Analysis, Check, Cohort, Estimate, Outcome, Status
+
+POOLABLE = frozenset({"difference", "cuped"})
+"""Estimators whose effects and standard errors may be averaged over strata."""
+
+_WORST_FIRST = (Outcome.FAILED, Outcome.FLAGGED, Outcome.PASSED, Outcome.NOT_APPLICABLE)
+_Cell = tuple[str, str, str, Cohort | None]
+
+
+def analyze_strata(
+    units_of: Callable[[str, AnalysisPlan], Units],
+    plan: AnalysisPlan,
+    shares: Mapping[str, Mapping[str, float]],
+    *,
+    experiment: str,
+) -> Analysis:
+    """Analyse each stratum under its designed shares, and pool.
+
+    ``shares`` has the designed share of each arm per stratum; ``units_of`` is given the name of a
+    stratum and its plan, and returns its units. Everything is keyed by the strata's names, which
+    appear in checks and notes. :class:`InputError` for estimators that cannot be pooled.
+    """
+    unknown = [name for name in plan.estimators if name not in POOLABLE]
+    if unknown:
+        rule = "cannot be averaged over strata with different shares"
+        raise InputError.rule("estimator", unknown[0], rule, "Use difference or cuped.")
+    found: dict[str, Analysis] = {}
+    for name, arms in shares.items():
+        own = plan.model_copy(update={"arms": {arm: arms[arm] for arm in plan.arms}})
+        found[name] = analyze(units_of(name, own), own, experiment=experiment)
+    return pooled(found, plan)
+
+
+def pooled(strata: Mapping[str, Analysis], plan: AnalysisPlan) -> Analysis:
+    """One analysis of all strata; a stratum without a usable estimate leaves none for the whole."""
+    estimates = _pooled_estimates(strata)
+    analyses = list(strata.values())
+    invalid = any(analysis.status is Status.INVALID for analysis in analyses)
+    provenance = {**analyses[0].provenance, "plan_hash": plan.content_hash()}
+    provenance["strata"] = {name: one.provenance["plan_hash"] for name, one in strata.items()}
+    return Analysis(
+        experiment=analyses[0].experiment,
+        status=Status.INVALID if invalid else Status.OK,
+        checks=_worst_checks(strata),
+        estimates=estimates,
+        multiplicity=families(estimates, plan),
+        provenance=provenance,
+    )
+
+
+def _pooled_estimates(strata: Mapping[str, Analysis]) -> tuple[Estimate, ...]:
+    """Every cell that some stratum has, in the order in which they first appear."""
+    cells: dict[_Cell, list[tuple[str, Estimate]]] = defaultdict(list)
+    sizes: dict[_Cell, int] = {}
+    for name, analysis in strata.items():
+        for one in analysis.estimates:
+            cells[one.metric, one.arm, one.estimator, one.cohort].append((name, one))
+            cell = (name, one.metric, one.estimator, one.cohort)
+            # The control stands beside every arm, but its units are there once.
+            sizes[cell] = sizes.get(cell, one.n_control) + one.n_arm
+    return tuple(
+        _average([(n, e, sizes[n, e.metric, e.estimator, e.cohort]) for n, e in parts])
+        for parts in cells.values()
+    )
+
+
+def _average(parts: Sequence[tuple[str, Estimate, int]]) -> Estimate:
+    """The effect averaged over strata by their numbers of units."""
+    first = parts[0][1]
+    some = [part for part in parts if part[2] > 0]
+    whole: dict[str, Any] = {
+        "n_control": sum(estimate.n_control for _, estimate, _ in parts),
+        "n_arm": sum(estimate.n_arm for _, estimate, _ in parts),
+        "relative": None,
+        "relative_ci_low": None,
+        "relative_ci_high": None,
+    }
+    if len(some) == 1 and len(parts) == 1:
+        return first
+    broken = next((part for part in some if not _usable(part[1])), None)
+    if broken is not None:
+        name, estimate, _ = broken
+        gone: dict[str, Any] = dict.fromkeys(("value", "se", "ci_low", "ci_high", "p_value"))
+        status = Status.INSUFFICIENT if estimate.status is Status.OK else estimate.status
+        note = f"stratum {name}: {estimate.note or 'no standard error'}"
+        return replace(first, **whole, **gone, status=status, note=note)
+    n = sum(size for _, _, size in some)
+    value = math.fsum((e.value or 0.0) * size / n for _, e, size in some)
+    se = math.sqrt(math.fsum(((e.se or 0.0) * size / n) ** 2 for _, e, size in some))
+    normal = NormalDist()
+    reach = normal.inv_cdf(0.5 + first.ci_level / 2) * se
+    return replace(
+        first,
+        **whole,
+        value=value,
+        se=se,
+        ci_low=value - reach,
+        ci_high=value + reach,
+        p_value=math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else None,
+        status=Status.OK,
+        note=f"averaged over {len(some)} strata by their numbers of units",
+    )
+
+
+def _usable(estimate: Estimate) -> bool:
+    return estimate.status is Status.OK and estimate.value is not None and estimate.se is not None
+
+
+def _worst_checks(strata: Mapping[str, Analysis]) -> tuple[Check, ...]:
+    """Of each check the finding of the stratum where it looks worst, which is named."""
+    worst: dict[str, tuple[tuple[int, float], Check]] = {}
+    for name, analysis in strata.items():
+        for check in analysis.checks:
+            p_value = 1.0 if check.p_value is None else check.p_value
+            rank = (_WORST_FIRST.index(check.outcome), p_value)
+            named = replace(check, message=f"{name}: {check.message}")
+            if check.code not in worst or rank < worst[check.code][0]:
+                worst[check.code] = (rank, named)
+    return tuple(check for _, check in worst.values())
