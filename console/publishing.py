@@ -114,6 +114,7 @@ def experiment_facts(
         metrics=_metrics(experiment),
         estimators=plan.estimators,
         generated_on=_today(time_zone),
+        title=experiment.title or "",
         state=str(entry.state) if entry else "",
         started_on=_day(period.start, time_zone) if period else None,
         ended_on=_last_day(period, time_zone) if period else None,
@@ -188,7 +189,7 @@ def _attribution(
     return AttributionReport(
         attribution=attribution,
         generated_on=_today(workspace.settings.time_zone),
-        title=entry.key,
+        title=entry.experiment.title or entry.key,
         currency=workspace.settings.currency,
         ci_level=entry.experiment.plan.ci_level,
         incremental=_incremental(entry.experiment, analysis),
@@ -230,7 +231,7 @@ def _reconciliation(
     return ReconciliationReport(
         reconciliation=reconciliation,
         generated_on=_today(zone),
-        title=entry.key,
+        title=entry.experiment.title or entry.key,
         time_zone=zone,
         started_on=_day(period.start, zone),
         ended_on=_last_day(period, zone),

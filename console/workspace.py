@@ -16,8 +16,9 @@ import getpass
 import os
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -164,12 +165,16 @@ class Workspace:
             raise InputError(f"{path}: {rule}. Restore the workspace's key from your backup.")
         return key.encode()
 
-    def open_registry(self) -> Registry:
+    def open_registry(self, clock: Callable[[], datetime] | None = None) -> Registry:
         """Open the registry for reading and writing, under the workspace's policy and key."""
         from designs.registry import Registry
 
         return Registry(
-            self.registry_url, secret=self.secret(), policy=self.policy, account=account()
+            self.registry_url,
+            secret=self.secret(),
+            policy=self.policy,
+            account=account(),
+            clock=clock,
         )
 
     def results(self, key: str) -> Path:

@@ -30,7 +30,7 @@ from designs.decision_rule import NEEDS_COST, DecisionRule, parse_rule
 from measure.errors import InputError
 from measure.plan import AnalysisPlan, Frozen, Metric, Share, Source, content_hash
 
-_LATER = ("holdouts", "allocation", "cluster", "balance", "switchback", "factors")
+_LATER = ("title", "holdouts", "allocation", "cluster", "balance", "switchback", "factors")
 """Fields that came after the first: left out of the hash where a specification leaves them out."""
 
 _ASSIGNS_CUSTOMERS = (
@@ -119,6 +119,8 @@ class Experiment(Frozen):
     """
 
     key: Slug
+    title: Name | None = None
+    """What people call it on pages; the key when it is not given."""
     hypothesis: Annotated[str, Field(min_length=1, max_length=4000)]
     unit: Name = "customer"
     source: Source | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from console.demo.comparing import (
     loading_rows,
     quantity_rows,
 )
-from console.demo.setting import CURRENCY, EXPERIMENT, TREATMENT
+from console.demo.setting import CURRENCY, EXPERIMENT, START, TREATMENT
 from measure.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Step = Callable[[str], AbstractContextManager[None]]
 MARKER = ".truelift-demo"
 """Marks a folder that a demo may overwrite."""
+REGISTERED = START - timedelta(days=7)
+"""When the design was written down, approved and started, in the world's own time."""
 PEOPLE = {"Ana": "analyst", "Finn": "finance", "Mo": "modeler"}
 """Ana designs and starts, Finn approves; whoever runs the demo is an analyst as well."""
 
@@ -81,7 +84,7 @@ def _assign(workspace: Workspace, people: People) -> list[str]:
     spec = workspace.root / "experiments" / f"{EXPERIMENT}.yaml"
     shutil.copyfile(Path(__file__).with_name("winback.yaml"), spec)
     text = spec.read_text(encoding="utf-8")
-    with workspace.open_registry() as registry:
+    with workspace.open_registry(clock=lambda: REGISTERED) as registry:
         registry.register(text, load_experiment(spec), by="Ana")
         registry.submit(EXPERIMENT, by="Ana")
         registry.approve(EXPERIMENT, by="Finn", reason="A tenth is held back; the rule is fixed.")

@@ -34,6 +34,7 @@ class Amendment(StrEnum):
 
 RULES: Mapping[str, Amendment] = {
     "key": Amendment.PHASE,
+    "title": Amendment.FREE,
     "hypothesis": Amendment.FREE,
     "unit": Amendment.PHASE,
     "source": Amendment.PHASE,
