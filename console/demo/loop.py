@@ -67,7 +67,7 @@ def _fresh_workspace(folder: Path) -> Workspace:
     people = {**PEOPLE, account(): "analyst"}
     workspace = Workspace.create(
         folder,
-        time_zone="Europe/Berlin",
+        time_zone="UTC",
         currency=CURRENCY,
         approvals="required",
         people=people,
@@ -123,6 +123,8 @@ def _measure(
         save(results, "attribution", attribute_workspace(workspace, EXPERIMENT))
     with step("logs and claims against orders"):
         reconciliation = reconcile_workspace(workspace, EXPERIMENT)
+    with workspace.open_registry() as registry:
+        registry.conclude(EXPERIMENT, measured.analysis.to_dict(), by="Ana")
     with step("pages"):
         page = publish(workspace, out=None, synthetic=True)
     return str(page), (
