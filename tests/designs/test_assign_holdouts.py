@@ -66,7 +66,7 @@ def test_a_field_that_came_later_leaves_older_hashes_alone():
     # The hash of everything declared by a specification without the fields that came later.
     design = experiment()
     declared = set(design.model_dump())
-    later = {"holdouts", "allocation", "cluster", "balance", "switchback", "factors"}
+    later = {"title", "holdouts", "allocation", "cluster", "balance", "switchback", "factors"}
     assert later < declared
     from measure.plan import content_hash
 

@@ -151,6 +151,7 @@ BASE = written(
 )
 OTHER = {  # field: (what is replaced, by what); values a specification may hold
     "key": (KEY, "another-key"),
+    "title": ("campaigns:", "title: Spring letters\ncampaigns:"),
     "hypothesis": ("orders that", "repeat orders that"),
     "arms": ("{newsletter: 0.9, control: 0.1}", "{newsletter: 0.8, control: 0.2}"),
     "control": ("control: control", "control: newsletter"),
@@ -192,7 +193,17 @@ def test_every_field_of_an_experiment_has_its_rule():
     assert set(OTHER) | set(VALUES) == set(RULES)  # and each is tried below
 
 
-@pytest.mark.parametrize("field", sorted(set(OTHER) - {"hypothesis"}))
+WORDING = {"title", "hypothesis"}
+
+
+@pytest.mark.parametrize("field", sorted(WORDING))
+def test_wording_may_change_while_running(field):
+    old, new = parse(BASE), parse(BASE.replace(*OTHER[field]))
+    assert getattr(old, field) != getattr(new, field)
+    require_valid(old, new)  # raises where a change is refused
+
+
+@pytest.mark.parametrize("field", sorted(set(OTHER) - WORDING))
 def test_each_field_that_matters_is_refused_while_running(field):
     old, new = parse(BASE), parse(BASE.replace(*OTHER[field]))
     assert getattr(old, field) != getattr(new, field)
