@@ -45,7 +45,7 @@ clean:  ## Remove what the targets made
 	python3 -m venv .tools
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/bin/python: $(if $(filter .tools/%,$(UV)),.tools/bin/uv)
+.venv/bin/python: | $(if $(filter .tools/%,$(UV)),.tools/bin/uv)
 	$(UV) venv --quiet --allow-existing --python 3.12 .venv
 
 .venv/.installed: requirements.lock pyproject.toml | .venv/bin/python
