@@ -29,7 +29,7 @@ check: .venv/.installed-dev  ## Lint, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-validate: .venv/.installed-dev  ## The heavy simulations; writes docs/validation.md
+validate: .venv/.installed-dev  ## The heavy simulations
 	$(PYTHON) tests/components.py
 	$(PYTHON) -m pytest -n 2 -m validation
 
