@@ -27,11 +27,10 @@ from designs.assignment.declared import (
     factorial_arms,
 )
 from designs.decision_rule import NEEDS_COST, DecisionRule, parse_rule
+from measure.declared import Frozen
 from measure.errors import InputError
-from measure.plan import AnalysisPlan, Frozen, Metric, Share, Source, content_hash
-
-_LATER = ("title", "holdouts", "allocation", "cluster", "balance", "switchback", "factors")
-"""Fields that came after the first: left out of the hash where a specification leaves them out."""
+from measure.methods import Methods
+from measure.plan import AnalysisPlan, Metric, Share, Source
 
 _ASSIGNS_CUSTOMERS = (
     "population",
@@ -45,22 +44,6 @@ _ASSIGNS_CUSTOMERS = (
     "balance",
 )
 """Fields that say which customers are assigned, and how."""
-
-
-def _default(field: str) -> Any:
-    """The default of the analysis plan, so that there is only one."""
-    return AnalysisPlan.model_fields[field].default
-
-
-class PlanOptions(Frozen):
-    """How the data will be analysed; the fields mean what they mean in an ``AnalysisPlan``."""
-
-    ci_level: float = _default("ci_level")
-    sequential: bool = _default("sequential")
-    multiplicity: str = _default("multiplicity")
-    estimators: tuple[str, ...] = _default("estimators")
-    window_days: int | None = _default("window_days")
-    seed: int = _default("seed")
 
 
 class Cost(Frozen):
@@ -118,6 +101,17 @@ class Experiment(Frozen):
     assigns blocks of time instead of customers.
     """
 
+    later = (
+        "title",
+        "holdouts",
+        "allocation",
+        "cluster",
+        "balance",
+        "switchback",
+        "factors",
+        "exposure",
+    )
+
     key: Slug
     title: Name | None = None
     """What people call it on pages; the key when it is not given."""
@@ -129,7 +123,9 @@ class Experiment(Frozen):
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
     covariates: tuple[Name, ...] = ()
     cohorts: tuple[Name, ...] = ()
-    plan: PlanOptions = PlanOptions()
+    plan: Methods = Methods()
+    exposure: Name | None = None
+    """Column with 1 where the unit was reached; for complier effects."""
     cost: Cost | None = None
     decision: Decision | None = None
     campaigns: tuple[Name, ...] = ()
@@ -187,13 +183,9 @@ class Experiment(Frozen):
             metrics=self.metrics,
             covariates=self.covariates,
             cohorts=self.cohorts,
-            **self.plan.model_dump(),
+            exposure=self.exposure,
+            **dict(self.plan),
         )
-
-    def content_hash(self) -> str:
-        """SHA-256 (64 hex digits) of the canonical JSON form of everything declared."""
-        unset = {name for name in _LATER if getattr(self, name) == _unset(name)}
-        return content_hash(self, exclude=unset)
 
     def _check_plan(self) -> None:
         """Word a fault of the analysis plan as a fault of this specification."""
@@ -350,4 +342,4 @@ def _in_own_words(error: Any) -> str:
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    return f"plan.{name}: {message}" if name in PlanOptions.model_fields else f"{name}: {message}"
+    return f"plan.{name}: {message}" if name in Methods.model_fields else f"{name}: {message}"

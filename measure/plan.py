@@ -6,29 +6,45 @@ starts, so that an analysis beyond it can be called exploratory.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Estimator = Literal["difference", "cuped", "hierarchical_bayes", "double_ml"]
+from measure.declared import Frozen
+from measure.methods import Methods, unique
+
 Share = Annotated[float, Field(gt=0, lt=1)]
+Kind = Literal["mean", "proportion", "count", "ratio", "quantile", "retention", "duration"]
 
-
-class Frozen(BaseModel):
-    """Base of all declared values: immutable, and a name that is not known is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_BELONGS = {
+    "denominator": ("ratio",),
+    "quantile": ("quantile",),
+    "event": ("retention", "duration"),
+    "horizon": ("retention", "duration"),
+}
+"""Kinds of metric that need a field; the others must not have it."""
 
 
 class Metric(Frozen):
     """An outcome per randomisation unit."""
 
+    later = ("denominator", "quantile", "event", "horizon", "harm_above")
+
     name: Annotated[str, Field(min_length=1)]
-    kind: Literal["mean", "proportion"] = "mean"
+    kind: Kind = "mean"
+    """``mean`` per unit; ``proportion`` of units; ``count`` of events per unit; ``ratio`` of two
+    sums, each summed over units; ``quantile`` over units; ``retention``: share of units still
+    there at the horizon; ``duration``: mean time until the event, up to the horizon."""
     column: str = ""
-    """Column of the unit table; the metric's name when empty."""
+    """Column of the unit table; the metric's name when empty. For retention and duration the time
+    observed, until the event or until observation ended."""
+    denominator: str | None = None
+    """Column below the line of a ratio."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    event: str | None = None
+    """Column with 1 where the time ended in the event, 0 where only observation ended."""
+    horizon: Annotated[float, Field(gt=0)] | None = None
+    """In the unit of the time column."""
     unit: str | None = None
     """What one of it is: a currency code, ``orders`` … Proportions have none."""
     role: Literal["primary", "secondary", "guardrail"] = "secondary"
@@ -38,24 +54,42 @@ class Metric(Frozen):
     """Values above this percentile of all arms pooled are set to it; ``None`` keeps them."""
     harm_below: float | None = None
     """Guardrails: the smallest difference still acceptable, in the metric's unit."""
+    harm_above: float | None = None
+    """Guardrails of which more is worse: the largest difference still acceptable."""
 
     @model_validator(mode="after")
-    def _name_is_column(self) -> Self:
+    def _consistent(self) -> Self:
         if not self.column:
             object.__setattr__(self, "column", self.name)
-        if self.harm_below is not None and self.role != "guardrail":
-            raise ValueError("harm_below belongs to a metric with role: guardrail")
+        for limit in ("harm_below", "harm_above"):
+            if getattr(self, limit) is not None and self.role != "guardrail":
+                raise ValueError(f"{limit} belongs to a metric with role: guardrail")
+        for field, kinds in _BELONGS.items():
+            given = getattr(self, field) is not None
+            if given and self.kind not in kinds:
+                raise ValueError(f"{field} belongs to a metric of kind {' or '.join(kinds)}")
+            if not given and self.kind in kinds:
+                raise ValueError(f"{field} is needed by a metric of kind {self.kind}")
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the source that the metric reads, its own first."""
+        return tuple(name for name in (self.column, self.denominator, self.event) if name)
 
 
 class Source(Frozen):
     """Where one row per unit can be found, and which column says the arm."""
+
+    later = ("cluster",)
 
     path: str | None = None
     table: str | None = None
     arm: str
     id: str | None = None
     """Column with the unit's id; absent means one row per unit."""
+    cluster: str | None = None
+    """Column naming the household, account … that was randomised, when rows lie below it."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -64,8 +98,10 @@ class Source(Frozen):
         return self
 
 
-class AnalysisPlan(Frozen):
+class AnalysisPlan(Methods):
     """Metrics, arms, cohorts and methods, fixed before the test runs."""
+
+    later: ClassVar[tuple[str, ...]] = (*Methods.later, "exposure")
 
     arms: dict[str, Share]
     """Designed share of each arm, control included; they sum to 1."""
@@ -75,21 +111,13 @@ class AnalysisPlan(Frozen):
     """Columns measured before assignment."""
     cohorts: tuple[str, ...] = ()
     """Columns whose values name cohorts, each a dimension of its own."""
-    ci_level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    sequential: Literal[False] = False
-    multiplicity: Literal["benjamini-hochberg", "none"] = "benjamini-hochberg"
-    estimators: Annotated[tuple[Estimator, ...], Field(min_length=1)] = ("difference",)
-    window_days: Annotated[int, Field(ge=1)] | None = None
-    """Outcomes count this many days from assignment; ``None`` for a ready-made unit table."""
-    seed: int = 20080320
+    exposure: str | None = None
+    """Column with 1 where the unit was reached by the treatment, for complier effects."""
 
-    @field_validator("metrics", "covariates", "cohorts", "estimators")
+    @field_validator("metrics", "covariates", "cohorts")
     @classmethod
     def _no_repeats(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        names = [item.name if isinstance(item, Metric) else item for item in items]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"named twice: {', '.join(repeated)}")
+        unique(tuple(item.name if isinstance(item, Metric) else item for item in items))
         return items
 
     @model_validator(mode="after")
@@ -101,10 +129,12 @@ class AnalysisPlan(Frozen):
             raise ValueError(f"arms: shares add up to {total:.6g}, they must add up to 1")
         if self.control not in self.arms:
             raise ValueError(f"control: {self.control!r} is not one of the arms {list(self.arms)}")
-        outcomes = {metric.column for metric in self.metrics}
+        outcomes = {column for metric in self.metrics for column in metric.columns}
         clash = sorted(outcomes.intersection(self.covariates))
         if clash:
             raise ValueError(f"covariates: {clash[0]!r} is also an outcome")
+        if self.exposure is not None and self.exposure in self.covariates:
+            raise ValueError(f"covariates: {self.exposure!r} is the exposure, which came after")
         return self
 
     @property
@@ -120,14 +150,3 @@ class AnalysisPlan(Frozen):
     def metric(self, name: str) -> Metric:
         """The metric of this name; ``KeyError`` when there is none."""
         return {metric.name: metric for metric in self.metrics}[name]
-
-    def content_hash(self) -> str:
-        """SHA-256 (64 hex digits) of the canonical JSON form."""
-        return content_hash(self)
-
-
-def content_hash(model: BaseModel, exclude: set[str] | None = None) -> str:
-    """SHA-256 of a model's canonical JSON: sorted keys, no spaces, UTF-8; some fields left out."""
-    declared = model.model_dump(mode="json", exclude=exclude)
-    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from measure.plan import Kind
 from measure.results import Analysis, Attribution, Reconciliation
 from reports.money import MoneyFacts
 
@@ -33,7 +34,7 @@ class MetricFacts:
     """
 
     name: str
-    kind: Literal["mean", "proportion"] = "mean"
+    kind: Kind = "mean"
     unit: str | None = None
     role: Literal["primary", "secondary", "guardrail"] = "secondary"
     harm_below: float | None = None

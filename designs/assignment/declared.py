@@ -22,9 +22,10 @@ from pydantic import (
     model_validator,
 )
 
+from measure.declared import Frozen
 from measure.engine.contracts import CONTRACTS
 from measure.errors import hint
-from measure.plan import Frozen, Share
+from measure.plan import Share
 
 MAX_NAME = 200
 EVERY_CHANNEL = "all"

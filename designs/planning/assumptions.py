@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, model_validator
 
 from designs.assignment.declared import Name, Slug
-from measure.plan import Frozen
+from measure.declared import Frozen
 
 Inside = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]

@@ -55,6 +55,7 @@ RULES: Mapping[str, Amendment] = {
     "layer": Amendment.PHASE,
     "rollout": Amendment.GROWS,
     "allocation": Amendment.PHASE,
+    "exposure": Amendment.PLAN,
     "cluster": Amendment.PHASE,
     "balance": Amendment.PHASE,
     "switchback": Amendment.PHASE,

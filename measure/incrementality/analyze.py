@@ -21,10 +21,6 @@ from measure.plan import AnalysisPlan
 from measure.results import Analysis, Check, Estimate, Outcome, Severity, Status
 
 _SAME = 1 - 1e-9
-_PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "hierarchical_bayes": ("pymc", "arviz"),
-    "double_ml": ("econml", "lightgbm"),
-}
 
 
 def analyze(
@@ -56,9 +52,10 @@ def analyze(
     found: list[Estimate] = []
     for name in plan.estimators:
         told(name)
-        run, everybody, cohort = ESTIMATORS[name]
-        for finding in run(cells):
-            estimand = everybody if finding.target.cohort is None else cohort
+        runner = ESTIMATORS[name]
+        for finding in runner.run(cells):
+            everybody = finding.target.cohort is None
+            estimand = runner.estimand if everybody else runner.in_cohort
             found.append(to_estimate(cells, finding, name, estimand))
     estimates = tuple(_withheld(found, checks, invalid_metrics(plan, cells.moments)))
     return Analysis(
@@ -173,7 +170,7 @@ def _provenance(units: Units, plan: AnalysisPlan) -> dict[str, Any]:
     """What a reader needs to get the same numbers again."""
     packages = ["numpy", "scipy"]
     for name in plan.estimators:
-        packages += _PACKAGES.get(name, ())
+        packages += ESTIMATORS[name].packages
     found: dict[str, Any] = {
         "plan_hash": plan.content_hash(),
         "data_hash": getattr(units, "data_hash", None),

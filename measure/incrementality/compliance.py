@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from measure.incrementality.contrast import Contrast, Inference, StudentT, infer
-from measure.incrementality.difference import Kind, difference
+from measure.incrementality.difference import difference
 from measure.moments import Moments
+from measure.plan import Kind
 
 
 def moments_from_table(columns: Sequence[str], counts: Mapping[tuple[float, ...], int]) -> Moments:

@@ -20,8 +20,8 @@ from typing import Literal
 
 from measure.incrementality.contrast import Contrast, StudentT
 from measure.moments import Moments
+from measure.plan import Kind
 
-Kind = Literal["mean", "proportion"]
 Variance = Literal["welch", "pooled"]
 
 RELATIVE_DEFINITION = (

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from measure.incrementality.contrast import SMALLEST_P
-from measure.incrementality.difference import Kind
+from measure.plan import Kind
 
 Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]

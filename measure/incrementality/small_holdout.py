@@ -26,10 +26,10 @@ from enum import StrEnum
 import numpy as np
 
 from measure.incrementality.contrast import Contrast, Reference, StudentT
-from measure.incrementality.difference import Kind
 from measure.incrementality.inputs import CountedValues
 from measure.incrementality.permutation import DRAWS, Permuted, permute, seed_of
 from measure.moments import Moments
+from measure.plan import Kind
 
 TAIL_ERROR_SHARE = 1 / 6
 MIN_UNITS = 10

@@ -13,8 +13,9 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from measure.currency import minor_digits
+from measure.declared import Frozen
 from measure.errors import InputError
-from measure.plan import Frozen, Share
+from measure.plan import Share
 from measure.results import Estimate, Status
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from measure.plan import AnalysisPlan, Frozen, Metric, Share, Source
+from measure.declared import Frozen
+from measure.plan import AnalysisPlan, Metric, Share, Source
 
 
 class ScorePlan(Frozen):

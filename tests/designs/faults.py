@@ -33,9 +33,9 @@ BROKEN = [
     ),
     (
         "sequential: false",
-        "sequential: true",
+        "sequential: maybe",
         "sequential",
-        "plan.sequential: true is not supported. Use false",
+        "plan.sequential",
     ),
     (
         "multiplicity: benj",
