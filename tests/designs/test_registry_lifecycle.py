@@ -158,6 +158,7 @@ OTHER = {  # field: (what is replaced, by what); values a specification may hold
     "metrics": ("unit: EUR", "unit: USD"),
     "covariates": ("[prior_orders]", "[prior_revenue]"),
     "cohorts": ("[country]", "[country, device]"),
+    "exposure": ("campaigns:", "exposure: exposed\ncampaigns:"),
     "plan": ("window_days: 28", "window_days: 14"),
     "cost": ("per_unit: 1", "per_unit: 2"),
     "decision": ("campaigns:", 'decision: {scale_if: "P(roi > 1) >= 0.8"}\ncampaigns:'),
