@@ -29,9 +29,10 @@ check: .venv/.installed-dev  ## Lint, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-validate: .venv/.installed-dev  ## The heavy simulations
+validate: .venv/.installed-dev  ## The heavy simulations; writes docs/validation.md
 	$(PYTHON) tests/components.py
-	$(PYTHON) -m pytest -n 2 -m validation
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "validation or reference" --junitxml=.validation.xml
+	$(PYTHON) tests/validation/report.py .validation.xml docs/validation.md
 
 lock: $(if $(filter .tools/%,$(UV)),.tools/bin/uv)  ## Resolve anew: versions and hashes, no hosts
 	$(UV) lock --quiet --upgrade
