@@ -269,7 +269,7 @@ def _metrics(experiment: Experiment) -> tuple[MetricFacts, ...]:
     from reports.facts import MetricFacts
 
     return tuple(
-        MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below) for m in experiment.metrics
+        MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below, m.harm_above) for m in experiment.metrics
     )
 
 

@@ -189,6 +189,33 @@ class Family(Result):
     rejected: int
 
 
+class GuardrailVerdict(StrEnum):
+    """Whether harm beyond a guardrail's limit is ruled out; unknown is never ``ruled_out``."""
+
+    RULED_OUT = "ruled_out"
+    """The whole interval lies on the safe side of the limit."""
+    HARMED = "harmed"
+    """The whole interval lies beyond the limit."""
+    UNDECIDED = "undecided"
+    """The limit lies inside the interval."""
+    UNKNOWN = "unknown"
+    """There is no usable interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail(Result):
+    """A limit set beforehand against an interval; ``harm`` lies ``below`` or ``above`` it."""
+
+    metric: str
+    arm: str
+    estimator: str
+    harm: str
+    limit: float
+    verdict: GuardrailVerdict
+    ci_low: float | None
+    ci_high: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Analysis(Result):
     """All that an analysis says about one experiment: checks first, then estimates.
@@ -201,6 +228,7 @@ class Analysis(Result):
     checks: tuple[Check, ...]
     estimates: tuple[Estimate, ...]
     multiplicity: tuple[Family, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def design_facts(
         ),
         control=experiment.control,
         metrics=tuple(
-            MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below) for m in experiment.metrics
+            MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below, m.harm_above)
+            for m in experiment.metrics
         ),
         estimators=tuple(experiment.analysis_plan().estimators),
         plan=plan,

@@ -30,7 +30,7 @@ class ArmFacts:
 class MetricFacts:
     """A metric as the plan declares it; ``unit`` is a currency code, a word, or ``None``.
 
-    ``harm_below`` is a guardrail's smallest acceptable difference, in the metric's unit.
+    ``harm_below`` and ``harm_above`` bound a guardrail's acceptable difference, in its unit.
     """
 
     name: str
@@ -38,6 +38,7 @@ class MetricFacts:
     unit: str | None = None
     role: Literal["primary", "secondary", "guardrail"] = "secondary"
     harm_below: float | None = None
+    harm_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 
 from designs.decision_rule import DecisionRule, parse_rule
-from measure.results import Check, Outcome, Severity, Status
+from measure.results import Check, GuardrailVerdict, Outcome, Severity, Status
 from reports.money import CohortVerdict, MoneyFacts
 from reports.numbers import count, day, money_short, noun, percent, probability
 from reports.words import LADDER, clean, listed, outcome_word, plain_name, plural, sentence, verdict
@@ -277,11 +277,19 @@ def cause_sentence(how: Wording, unit: str) -> str:
     )
 
 
-def guardrail_sentence(metric: str, interval: str, limit: str, *, low: float, harm: float) -> str:
+def guardrail_sentence(
+    metric: str, interval: str, limit: str, harm: str, verdict: GuardrailVerdict
+) -> str:
     """Say whether a guardrail's harm is ruled out by its interval."""
-    verdict_words = "is ruled out" if low >= harm else "is not ruled out"
     name = metric[:1].upper() + metric[1:]
-    return f"{name}: {interval}. A change below {limit}, the limit set beforehand, {verdict_words}."
+    if verdict is GuardrailVerdict.UNKNOWN:
+        return f"{name}: there is no usable interval, so harm is not ruled out."
+    said = {
+        GuardrailVerdict.RULED_OUT: "is ruled out",
+        GuardrailVerdict.UNDECIDED: "is not ruled out",
+        GuardrailVerdict.HARMED: "has happened: the whole interval lies beyond it",
+    }[verdict]
+    return f"{name}: {interval}. A change {harm} {limit}, the limit set beforehand, {said}."
 
 
 def _quantity(rule: DecisionRule) -> str:

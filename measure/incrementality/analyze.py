@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,6 +15,7 @@ from measure.incrementality.cells import Cells, to_estimate
 from measure.incrementality.checks import invalid_metrics, run_checks
 from measure.incrementality.difference import RELATIVE_DEFINITION
 from measure.incrementality.estimators import ESTIMATORS
+from measure.incrementality.guardrails import judge_guardrails
 from measure.incrementality.inputs import Units
 from measure.incrementality.multiplicity import families
 from measure.moments import Moments
@@ -64,6 +66,7 @@ def analyze(
         checks=checks,
         estimates=_in_order(estimates, plan),
         multiplicity=families(estimates, plan),
+        guardrails=judge_guardrails(estimates, plan),
         provenance=_provenance(units, plan),
     )
 
@@ -185,6 +188,7 @@ def _provenance(units: Units, plan: AnalysisPlan) -> dict[str, Any]:
     return found
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

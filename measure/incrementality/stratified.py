@@ -17,6 +17,7 @@ from typing import Any
 
 from measure.errors import InputError
 from measure.incrementality.analyze import analyze
+from measure.incrementality.guardrails import judge_guardrails
 from measure.incrementality.inputs import Units
 from measure.incrementality.multiplicity import families
 from measure.plan import AnalysisPlan
@@ -66,6 +67,7 @@ def pooled(strata: Mapping[str, Analysis], plan: AnalysisPlan) -> Analysis:
         checks=_worst_checks(strata),
         estimates=estimates,
         multiplicity=families(estimates, plan),
+        guardrails=judge_guardrails(estimates, plan),
         provenance=provenance,
     )
 

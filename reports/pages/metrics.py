@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from measure.results import Estimate, Status
+from measure.results import Estimate, Guardrail, Status
 from reports.charts.forest import Reference, forest
 from reports.charts.shapes import Chart, Column, Table
 from reports.facts import ExperimentFacts, ExperimentReport, MetricFacts
@@ -108,29 +108,25 @@ def metrics_block(report: ExperimentReport, csv: str) -> TableBlock:
 
 
 def guardrail_block(report: ExperimentReport) -> tuple[Block, ...]:
-    """One sentence per guardrail and arm; what is unknown is said to be unknown."""
+    """One sentence per limit of a guardrail and arm; what is unknown is said to be unknown."""
     facts = report.facts
+    metrics = {metric.name: metric for metric in facts.metrics}
+    judged = [g for g in report.analysis.guardrails if g.estimator == facts.leading_estimator]
+    several = len({guardrail.arm for guardrail in judged}) > 1
     texts = []
-    for metric in facts.metrics:
-        if metric.role != "guardrail" or metric.harm_below is None:
-            continue
-        estimates = overall(report, metric.name, facts.leading_estimator)
-        scale = scale_of(metric, estimates)
-        for estimate in estimates:
-            several = f", {clean(estimate.arm, 60)}" if len(estimates) > 1 else ""
-            texts.append(_guardrail(metric, estimate, scale, several))
+    for guardrail in judged:
+        metric = metrics[guardrail.metric]
+        scale = scale_of(metric, overall(report, metric.name, facts.leading_estimator))
+        arm = f", {clean(guardrail.arm, 60)}" if several else ""
+        texts.append(_guardrail(guardrail, plain_name(metric.name) + arm, scale))
     return (Prose("guardrails", "Guardrails", tuple(texts)),) if texts else ()
 
 
-def _guardrail(metric: MetricFacts, estimate: Estimate, scale: Scale, arm: str) -> str:
-    name = f"{plain_name(metric.name)}{arm}"
-    low, harm = estimate.ci_low, metric.harm_below or 0.0
-    if estimate.status is not Status.OK or low is None:
-        words = status_word(estimate.status)
-        return f"{name[:1].upper()}{name[1:]}: {words}, so harm is not ruled out."
+def _guardrail(guardrail: Guardrail, name: str, scale: Scale) -> str:
     unit = " pp" if scale.points else ""
-    bounds = scale.interval(low, estimate.ci_high) + unit
-    return guardrail_sentence(name, bounds, scale.value(harm) + unit, low=low, harm=harm)
+    interval = scale.interval(guardrail.ci_low, guardrail.ci_high) + unit
+    limit = scale.value(guardrail.limit) + unit
+    return guardrail_sentence(name, interval, limit, guardrail.harm, guardrail.verdict)
 
 
 def _effect(estimate: Estimate, scale: Scale, facts: ExperimentFacts) -> Effect:

@@ -23,6 +23,7 @@ from tests.reports.winback import (
     VERSIONS,
     account,
     estimate,
+    guardrails,
     passed,
     reconciliation_report,
     winback_analysis,
@@ -133,7 +134,10 @@ def hillstrom() -> ExperimentReport:
     note = Check("X5", "Covariate balance", Outcome.FLAGGED,
                  "1 of 5 covariates differs a little more than chance would have it.",
                  Severity.WARNING, p_value=0.0009, anchor="x5-covariate-balance")  # fmt: skip
-    analysis = Analysis("womens-email-2008", Status.OK, (*passed()[:5], note), tuple(found))
+    analysis = Analysis(
+        "womens-email-2008", Status.OK, (*passed()[:5], note), tuple(found),
+        guardrails=guardrails("visit", -0.002, found),
+    )  # fmt: skip
     return ExperimentReport(facts, analysis)
 
 

@@ -54,7 +54,9 @@ def hostile(name: str) -> Site:
     )  # fmt: skip
     checks = tuple(replace(c, code=name, title=name, message=name, anchor=name)
                    for c in report.analysis.checks)  # fmt: skip
-    analysis = replace(report.analysis, estimates=estimates, checks=checks, multiplicity=())
+    guardrails = tuple(replace(g, metric=name, arm=name) for g in report.analysis.guardrails)
+    analysis = replace(report.analysis, estimates=estimates, checks=checks, multiplicity=(),
+                       guardrails=guardrails)  # fmt: skip
     money = tuple(
         replace(m, arm=name, spend_note=name, notes=(name,),
                 cohorts=tuple(replace(c, dimension=name, value=name) for c in m.cohorts))

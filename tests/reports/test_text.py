@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from measure.results import Check, Outcome, Severity, Status
+from measure.results import Check, GuardrailVerdict, Outcome, Severity, Status
 from reports import statements, text, words
 from reports.money import CohortVerdict
 from reports.text import Effect, Wording
@@ -163,10 +163,16 @@ def test_counting_checks() -> None:
 
 
 def test_guardrails() -> None:
-    ruled = text.guardrail_sentence("visits", "+0.1 to +0.4 pp", "−0.2 pp", low=0.001, harm=-0.002)
-    assert ruled.startswith("Visits: +0.1 to +0.4 pp. A change below −0.2 pp, ")
-    assert ruled.endswith("is ruled out.")
-    assert "is not ruled out" in text.guardrail_sentence("v", "i", "l", low=-0.003, harm=-0.002)
+    def said(verdict: GuardrailVerdict, harm: str = "below") -> str:
+        return text.guardrail_sentence("visits", "+0.1 to +0.4 pp", "−0.2 pp", harm, verdict)
+
+    assert said(GuardrailVerdict.RULED_OUT) == (
+        "Visits: +0.1 to +0.4 pp. A change below −0.2 pp, the limit set beforehand, is ruled out."
+    )
+    assert said(GuardrailVerdict.UNDECIDED).endswith("is not ruled out.")
+    assert "has happened" in said(GuardrailVerdict.HARMED)
+    assert "A change above" in said(GuardrailVerdict.RULED_OUT, "above")
+    assert said(GuardrailVerdict.UNKNOWN).endswith("so harm is not ruled out.")
 
 
 def test_claims() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import date
 
+from measure.incrementality.guardrails import judge_guardrails
+from measure.plan import AnalysisPlan, Metric
 from measure.results import (
     Analysis,
     BridgeStep,
@@ -16,6 +18,7 @@ from measure.results import (
     Estimand,
     Estimate,
     Family,
+    Guardrail,
     Outcome,
     Reconciliation,
     Severity,
@@ -168,7 +171,21 @@ def winback_analysis() -> Analysis:
         checks=passed(),
         estimates=(*overall, *cohort_estimates()),
         multiplicity=(family,),
+        guardrails=guardrails("unsubscribed", -0.001, overall),
     )
+
+
+def guardrails(metric: str, limit: float, estimates: list[Estimate]) -> tuple[Guardrail, ...]:
+    """What the engine says of a guardrail, from estimates made by hand."""
+    arms = tuple(dict.fromkeys(e.arm for e in estimates))
+    control = estimates[0].control
+    guard = Metric(name=metric, kind="proportion", role="guardrail", harm_below=limit)
+    plan = AnalysisPlan(
+        arms=dict.fromkeys((control, *arms), 1 / (1 + len(arms))),
+        control=control,
+        metrics=(guard,),
+    )
+    return judge_guardrails(estimates, plan)
 
 
 def winback_facts(**changes: object) -> ExperimentFacts:
