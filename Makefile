@@ -11,8 +11,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 UV := $(shell command -v uv || echo .tools/bin/uv)
 PYTHON := .venv/bin/python
 DEMO ?= demo
+PART ?= tests
 
-.PHONY: help demo test check validate lock clean
+.PHONY: help demo test check validate bench-incrementality lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,10 +30,15 @@ check: .venv/.installed-dev  ## Lint, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-validate: .venv/.installed-dev  ## The heavy simulations; writes docs/validation.md
+validate: .venv/.installed-dev  ## The heavy simulations (PART=tests/… for some); writes docs/validation.md
 	$(PYTHON) tests/components.py
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "validation or reference" --junitxml=.validation.xml
-	$(PYTHON) tests/validation/report.py .validation.xml docs/validation.md
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "validation or reference" $(PART) --junitxml=.validation/$(subst /,-,$(PART)).xml
+	$(PYTHON) tests/validation/report.py .validation docs/validation.md
+
+bench-incrementality: .venv/.installed-dev  ## Floor, peer and ours: moments, double ML, pooling
+	$(PYTHON) benchmarks/moments.py
+	$(PYTHON) benchmarks/double_ml.py
+	$(PYTHON) benchmarks/hierarchical_bayes.py
 
 lock: $(if $(filter .tools/%,$(UV)),.tools/bin/uv)  ## Resolve anew: versions and hashes, no hosts
 	$(UV) lock --quiet --upgrade

@@ -78,12 +78,13 @@ def reconcile_workspace(workspace: Workspace, key: str | None) -> Reconciliation
     from console.store import read, save
     from measure.reconcile import Settings, reconcile
 
-    window, incremental = None, None
+    window, incremental, attribution = None, None, None
     if key is not None:
         entry = _entry(workspace, key)
         window = experiment_window(entry)
         analysis = read(workspace.results(key), "analysis", Analysis)
         incremental = incremental_revenue(entry.experiment, analysis)
+        attribution = read(workspace.results(key), "attribution", Attribution)
     with workspace.connect() as engine:
         if window is not None and entry.experiment.allocation is not None:
             from designs.assignment.allocation import expected_shares
@@ -95,6 +96,7 @@ def reconcile_workspace(workspace: Workspace, key: str | None) -> Reconciliation
             settings=Settings(currency=workspace.settings.currency),
             experiment=window,
             incremental=incremental,
+            attribution=attribution,
         )
     save(workspace.results(key or "reconciliation"), "reconciliation", result)
     return result
@@ -112,23 +114,27 @@ def experiment_window(entry: Entry) -> ExperimentWindow:
         start=period.start,
         end=period.end,
         campaigns=experiment.campaigns,
+        every_look=experiment.plan.sequential is not False,
     )
 
 
 def revenue_estimate(experiment: Experiment, analysis: Analysis, arm: str) -> Estimate | None:
     """Return the estimate that money is computed from: the leading one of the primary metric.
 
-    ``None`` unless the primary metric is in the currency of the cost.
+    ``None`` unless the primary metric is in the currency of the cost, and one of which every unit
+    has its part: the difference of two quantiles, times the units, is no money.
     """
     primary = experiment.analysis_plan().primary
     if experiment.cost is None or primary.unit != experiment.cost.currency:
+        return None
+    if primary.kind == "quantile":
         return None
     return leading_estimate(experiment, analysis, primary.name, arm)
 
 
 def leading_estimate(experiment: Experiment, analysis: Analysis, metric: str, arm: str) -> Estimate:
     """Return the estimate that leads: CUPED where planned and usable, else the difference."""
-    planned = experiment.analysis_plan().estimators
+    planned = experiment.analysis_plan().running
     wanted = [name for name in ("cuped", "difference", *planned) if name in planned]
     found = [analysis.find(metric, arm, name) for name in wanted]
     return next((e for e in found if e.status is Status.OK), found[0])
@@ -142,6 +148,8 @@ def incremental_revenue(
 
     treatments = experiment.analysis_plan().treatments
     if analysis is None or len(treatments) != 1 or experiment.cost is None:
+        return None
+    if experiment.plan.observational is not None:  # the bridge says "caused"
         return None
     estimate = revenue_estimate(experiment, analysis, treatments[0])
     if estimate is None or estimate.status is not Status.OK:
@@ -207,7 +215,7 @@ def _cohort_estimates(experiment: Experiment, analysis: Analysis, arm: str) -> l
     plan = experiment.analysis_plan()
     if not plan.cohorts:
         return []
-    method = POOLING if POOLING in plan.estimators else plan.estimators[0]
+    method = POOLING if POOLING in plan.running else plan.running[0]
     return [
         estimate
         for estimate in analysis.estimates

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from console.assigning import running_experiments
 from measure.errors import InputError, LifecycleError, UnknownName
-from measure.results import Result
+from measure.results import SCHEMA_VERSION, Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +29,29 @@ SUFFIXES = (".csv", ".parquet")
 class Export(Result):
     """A list that was written: the same tables and moment give the same bytes."""
 
+    kind: str
+    """``suppression`` or ``audience``."""
     file: str
     channel: str
     at: str
     rows: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Result):
+    """Who wrote an export when, and the row of the audit chain that says so."""
+
+    export: Export
+    experiment: str | None
+    by: str
+    written_at: str
+    audit_row: int
+
+    @property
+    def file(self) -> Path:
+        """Where the receipt is kept, beside the list."""
+        return Path(self.export.file + ".receipt.json")
 
 
 def export_suppression(workspace: Workspace, channel: str, out: Path, at: datetime) -> Export:
@@ -45,7 +63,7 @@ def export_suppression(workspace: Workspace, channel: str, out: Path, at: dateti
     with workspace.connect() as engine:
         _known_channel(engine, running, channel)
         rows = engine.fetch(suppression_query(engine, running, channel, at))
-    return _written(rows, out, channel, at)
+    return _written("suppression", rows, out, channel, at)
 
 
 def export_audience(
@@ -63,7 +81,28 @@ def export_audience(
         raise LifecycleError(f"{key} does not run, so nobody is to be reached for it.")
     with workspace.connect() as engine:
         rows = engine.fetch(audience_query(engine, experiment, running, channel, at))
-    return _written(rows, out, channel, at)
+    return _written("audience", rows, out, channel, at)
+
+
+def with_receipt(workspace: Workspace, export: Export, key: str, by: str) -> Receipt:
+    """Note an export in the audit chain, and beside the list in ``FILE.receipt.json``.
+
+    A list that cannot be accounted for is taken away again.
+    """
+    from console.files import to_json, write_atomically
+
+    out = Path(export.file)
+    try:
+        with workspace.open_registry() as registry:
+            row = registry.record_export(key, export.to_dict(), by=by)
+        receipt = Receipt(export, key or None, by, datetime.now(UTC).isoformat(), row)
+        write_atomically(
+            receipt.file, to_json({"schema_version": SCHEMA_VERSION, **receipt.to_dict()})
+        )
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+    return receipt
 
 
 def memberships(workspace: Workspace, unit: str, at: datetime) -> tuple[Membership, ...]:
@@ -119,8 +158,10 @@ def _check_file(path: Path) -> None:
         raise InputError(f"--out {path}: the folder {path.parent} does not exist. Make it first.")
 
 
-def _written(rows: pa.Table, out: Path, channel: str, at: datetime) -> Export:
-    return Export(str(out), channel, at.isoformat(), len(rows), write_rows(out, rows))
+def _written(name: str, rows: pa.Table, out: Path, channel: str, at: datetime) -> Export:
+    # Sorted here, because databases sort text by collations of their own.
+    written = write_rows(out, rows.sort_by("unit_id"))
+    return Export(name, str(out), channel, at.isoformat(), len(rows), written)
 
 
 def _known_channel(engine: Engine, running: list[Experiment], channel: str) -> None:

@@ -40,12 +40,14 @@ def assign_population(workspace: Workspace, entry: Entry) -> dict[str, int]:
     return assign_everybody(workspace, entry).units
 
 
-def assign_everybody(workspace: Workspace, entry: Entry) -> Assigned:
+def assign_everybody(workspace: Workspace, entry: Entry, at: datetime | None = None) -> Assigned:
     """Assign every customer in the engine and load the arms.
 
     Assigning again adds newcomers and moves nobody: rows already there are duplicates, and where
-    arms depend on attributes, whoever has an arm keeps it. :class:`InputError` when the design
-    does not go together with those that run.
+    arms depend on attributes, whoever has an arm keeps it. Newcomers, such as those whom a wider
+    ramp lets in, are assigned ``at`` (now when it is not given), so that nothing they did before
+    counts as an outcome. :class:`InputError` when the design does not go together with those that
+    run.
     """
     import pyarrow.parquet as pq
 
@@ -54,7 +56,7 @@ def assign_everybody(workspace: Workspace, entry: Entry) -> Assigned:
     if entry.started_at is None:
         raise LifecycleError(f"{entry.key} is a {entry.state}. Run `truelift start {entry.key}`.")
     refuse_conflicts(workspace, entry)
-    rows, report = _population(workspace, entry)
+    rows, report = _population(workspace, entry, at or datetime.now(UTC))
     if report is not None:
         save(workspace.results(entry.key), "balance", report)
     with tempfile.TemporaryDirectory() as folder:
@@ -140,37 +142,56 @@ def read_ids(path: Path) -> list[str]:
     if not path.is_file():
         raise MissingFile.at(path, "Give a text file with one unit id per line.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
         ) from error
-    ids = [line for line in lines if line.strip()]
+    # Not splitlines(): an id may hold U+2028 and other characters that it takes for line ends.
+    ids = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
     if not ids:
         raise InputError(f"{path}: holds no ids. Write one unit id per line.")
     return ids
 
 
-def _population(workspace: Workspace, entry: Entry) -> tuple[pa.Table, BalanceReport | None]:
+def _population(
+    workspace: Workspace, entry: Entry, now: datetime
+) -> tuple[pa.Table, BalanceReport | None]:
     """Everybody's outcome and arm; on record where arms depend on attributes, else computed."""
     from designs.assignment.assign import population_query
     from designs.assignment.small import balanced_population
 
-    experiment = entry.experiment
-    by_attributes = experiment.allocation or experiment.cluster or experiment.balance
+    experiment, begin = entry.experiment, _assigned_at(entry)
     with workspace.connect() as engine:
         if not engine.has("customers"):
             raise MissingFile.at("table customers", "Load it: truelift load customers FILE…")
-        recorded = _recorded(engine, entry.key) if by_attributes else None
+        recorded = _recorded(engine, entry.key)
         if experiment.balance is not None and recorded:
             return recorded, None
         if experiment.balance is not None:
-            return balanced_population(engine, experiment, _assigned_at(entry))
-        query = population_query(engine, experiment, _assigned_at(entry))
-        if not recorded:
-            return engine.fetch(query), None
-        rows = engine.fetch(query)
-    return _keeping(recorded, rows), None
+            return balanced_population(engine, experiment, begin)
+        rows = engine.fetch(population_query(engine, experiment, begin))
+    if not recorded:
+        return rows, None
+    rows = _dated(rows, recorded, max(begin, now.astimezone(UTC)))
+    by_attributes = experiment.allocation or experiment.cluster
+    return (_keeping(recorded, rows) if by_attributes else rows), None
+
+
+def _dated(rows: pa.Table, recorded: pa.Table, now: datetime) -> pa.Table:
+    """The rows with the time on record, and ``now`` for units that have none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = rows.schema.field("assigned_at").type
+    known = recorded.select(["unit_id", "assigned_at"]).rename_columns(["unit_id", "known"])
+    joined = rows.drop_columns(["assigned_at"]).join(known, "unit_id")
+    times = pc.coalesce(
+        joined["known"].cast(kind), pa.scalar(now, pa.timestamp("us", "UTC")).cast(kind)
+    )
+    return (
+        joined.drop_columns(["known"]).append_column("assigned_at", times).select(rows.column_names)
+    )
 
 
 def _recorded(engine: Engine, key: str) -> pa.Table | None:

@@ -36,16 +36,19 @@ def is_specification(target: str) -> bool:
     return target.endswith((".yaml", ".yml")) or Path(target).is_file()
 
 
-def measure(target: str) -> Measured:
-    """Analyse a registered experiment, or a specification that brings its results along."""
+def measure(target: str, draws: Path | None = None) -> Measured:
+    """Analyse a registered experiment, or a specification that brings its results along.
+
+    ``draws`` is a folder for posterior draws.
+    """
     if is_specification(target):
-        return measure_specification(Path(target))
+        return measure_specification(Path(target), draws)
     from console.workspace import Workspace
 
-    return measure_registered(Workspace.find(), target)
+    return measure_registered(Workspace.find(), target, draws)
 
 
-def measure_specification(path: Path) -> Measured:
+def measure_specification(path: Path, draws: Path | None = None) -> Measured:
     """Analyse the unit table that a specification points at; no registry is needed."""
     from designs.specification import load_experiment
     from measure.engine.connection import connect
@@ -53,20 +56,33 @@ def measure_specification(path: Path) -> Measured:
 
     experiment = load_experiment(path)
     if experiment.source is None:
-        return _measure_revised(experiment, path)
+        return _measure_revised(experiment, path, draws)
+    registered, exploratory = _standing(experiment, path)
     engine = _workspace_engine(path) if experiment.source.table else connect()
     with engine:
+        if experiment.switchback is not None:
+            from console.designed import analyse_switchback
+
+            analysis, data_hash = analyse_switchback(engine, experiment, path.parent)
+            return _with_provenance(
+                experiment, analysis, data_hash, registered=registered, exploratory=exploratory
+            )
         units = open_source(engine, experiment.source, experiment.analysis_plan(), path.parent)
-        return _analyse(experiment, units, registered=False, exploratory=False)
+        return _analyse(
+            experiment, units, registered=registered, exploratory=exploratory, draws=draws
+        )
 
 
-def measure_registered(workspace: Workspace, key: str) -> Measured:
+def measure_registered(workspace: Workspace, key: str, draws: Path | None = None) -> Measured:
     """Analyse a running or concluded experiment under the plan frozen at its start."""
     from designs.registry import Registry
 
     with Registry(workspace.registry_url) as registry:
         experiment = registry.get(key).experiment
-    return _measure_assigned(workspace, experiment)
+    if experiment.source is not None:
+        rule = "brings its results along; name the specification: truelift analyze SPEC.yaml"
+        raise InputError.rule("KEY", key, rule)
+    return _measure_assigned(workspace, experiment, draws)
 
 
 def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
@@ -74,7 +90,9 @@ def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
     from measure.engine.units import unit_table
 
     plan = experiment.analysis_plan()
-    return unit_table(engine, assigned_outcomes(engine, experiment), "arm", plan)
+    outcomes = assigned_outcomes(engine, experiment)
+    own = "unit_id" if experiment.balance else None  # ids say which unit is drawn again
+    return unit_table(engine, outcomes, "arm", plan, id_column=own)
 
 
 def assigned_outcomes(engine: Engine, experiment: Experiment) -> Table:
@@ -82,11 +100,20 @@ def assigned_outcomes(engine: Engine, experiment: Experiment) -> Table:
     from measure.journeys.outcomes import unit_outcomes
 
     plan = experiment.analysis_plan()
+    if experiment.switchback is not None:
+        raise InputError(
+            f"{experiment.key}: blocks of time were assigned, not customers. Bring one row per "
+            "unit and block along with source: {path, arm}; docs/assignment.md says how."
+        )
     for table in ("assignments", "conversions"):
         if not engine.has(table):
             raise MissingFile.at(f"table {table}", f"Load it with `truelift load {table} FILE…`.")
     outcomes = unit_outcomes(
-        engine, experiment.key, plan.window_days or 28, numeric=plan.covariates
+        engine,
+        experiment.key,
+        plan.window_days or 28,
+        numeric=plan.covariates,
+        campaigns=_exposing(engine, experiment),
     )
     if experiment.cluster is None:
         return outcomes
@@ -97,6 +124,25 @@ def assigned_outcomes(engine: Engine, experiment: Experiment) -> Table:
     return cluster_outcomes(engine, outcomes, cluster_keys(engine, experiment.cluster, at))
 
 
+def _exposing(engine: Engine, experiment: Experiment) -> tuple[str, ...]:
+    """Campaigns whose touches say who was reached, where the plan asks for that column.
+
+    An attribute of the customers with the same name stands for itself.
+    """
+    from measure.journeys.outcomes import EXPOSED
+
+    if experiment.exposure != EXPOSED:
+        return ()
+    if engine.has("customers") and EXPOSED in engine.table("customers").columns:
+        return ()
+    if not experiment.campaigns:
+        raise InputError(
+            f"{experiment.key}: exposure: {EXPOSED} counts the touches of the campaigns under "
+            "test, and campaigns: is empty. Name them."
+        )
+    return experiment.campaigns
+
+
 def versions() -> Mapping[str, str]:
     """Versions of the packages that a number depends on."""
     from importlib.metadata import version
@@ -104,7 +150,23 @@ def versions() -> Mapping[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def _measure_revised(experiment: Experiment, path: Path) -> Measured:
+def _standing(experiment: Experiment, path: Path) -> tuple[bool, bool]:
+    """Whether results brought along are those of an experiment that was started, and beyond it."""
+    from console.workspace import Workspace
+    from designs.registry import Registry
+
+    try:
+        workspace = Workspace.find(path.resolve().parent)
+    except MissingFile:
+        return False, False
+    with Registry(workspace.registry_url) as registry:
+        started = {entry.key for entry in registry.entries() if entry.started_at}
+        if experiment.key not in started:
+            return False, False
+        return True, not registry.is_as_registered(experiment.key, experiment)
+
+
+def _measure_revised(experiment: Experiment, path: Path, draws: Path | None) -> Measured:
     """Analyse a registered experiment by a plan other than the frozen one: exploratory."""
     from console.workspace import Workspace
     from designs.registry import Registry
@@ -118,15 +180,18 @@ def _measure_revised(experiment: Experiment, path: Path) -> Measured:
             f"{path}: source: is missing, so there are no results to read. Point it at a file or "
             f"table, or run `truelift register {path}` in a workspace."
         ) from error
-    return _measure_assigned(workspace, experiment)
+    return _measure_assigned(workspace, experiment, draws)
 
 
-def _measure_assigned(workspace: Workspace, experiment: Experiment) -> Measured:
+def _measure_assigned(workspace: Workspace, experiment: Experiment, draws: Path | None) -> Measured:
     """Analyse what was assigned; whatever is not the frozen plan is labelled exploratory."""
     from designs.registry import Registry
 
+    if draws is None and experiment.analysis_plan().bayes.keep_draws:
+        draws = workspace.results(experiment.key) / "draws"
+
     with Registry(workspace.registry_url) as registry:
-        planned = registry.is_planned(experiment.key, experiment.analysis_plan())
+        planned = registry.is_as_registered(experiment.key, experiment)
     with workspace.connect() as engine:
         if experiment.allocation is not None:
             analysis = _analyse_allocated(engine, experiment)
@@ -134,7 +199,14 @@ def _measure_assigned(workspace: Workspace, experiment: Experiment) -> Measured:
                 experiment, analysis, None, registered=True, exploratory=not planned
             )
         units = assigned_units(engine, experiment)
-        return _analyse(experiment, units, registered=True, exploratory=not planned)
+        exploratory = not planned
+        found = _analyse(experiment, units, registered=True, exploratory=exploratory, draws=draws)
+        if experiment.balance is None:
+            return found
+        from console.designed import judged_by_redrawing
+
+        analysis = judged_by_redrawing(engine, experiment, units, found.analysis)
+        return dataclasses.replace(found, analysis=analysis)
 
 
 def _analyse_allocated(engine: Engine, experiment: Experiment) -> Analysis:
@@ -169,14 +241,31 @@ def _workspace_engine(path: Path) -> Engine:
 
 
 def _analyse(
-    experiment: Experiment, units: UnitTable, *, registered: bool, exploratory: bool
+    experiment: Experiment,
+    units: UnitTable,
+    *,
+    registered: bool,
+    exploratory: bool,
+    draws: Path | None = None,
 ) -> Measured:
     """Run the plan and write down where its numbers come from."""
+    from console.concluded import learned
     from measure.incrementality import analyze
 
     plan = experiment.analysis_plan()
-    analysis = analyze(units, plan, experiment=experiment.key, progress=tell)
+    analysis = analyze(
+        units,
+        plan,
+        experiment=experiment.key,
+        progress=tell,
+        past_effects=learned(experiment),
+        draws=draws,
+    )
     tell("")
+    if experiment.factors:
+        from console.designed import with_factors
+
+        analysis = with_factors(experiment, units, analysis)
     return _with_provenance(
         experiment, analysis, units.data_hash, registered=registered, exploratory=exploratory
     )

@@ -112,7 +112,7 @@ def experiment_facts(
         arms=_arms(experiment, analysis),
         control=experiment.control,
         metrics=_metrics(experiment),
-        estimators=plan.estimators,
+        estimators=plan.running,
         generated_on=_today(time_zone),
         title=experiment.title or "",
         state=str(entry.state) if entry else "",
@@ -134,6 +134,8 @@ def experiment_facts(
         headline_estimator=leading_estimate(
             experiment, analysis, plan.primary.name, plan.treatments[0]
         ).estimator,
+        randomised=provenance.get("design") != "observational",
+        assumptions=tuple(provenance.get("assumptions", ())),
         exploratory=bool(provenance.get("exploratory", False)),
         synthetic=synthetic,
         source=(experiment.source.path or experiment.source.table or "")
@@ -269,7 +271,17 @@ def _metrics(experiment: Experiment) -> tuple[MetricFacts, ...]:
     from reports.facts import MetricFacts
 
     return tuple(
-        MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below, m.harm_above) for m in experiment.metrics
+        MetricFacts(
+            m.name,
+            m.kind,
+            m.unit,
+            m.role,
+            m.harm_below,
+            m.harm_above,
+            m.quantile,
+            m.horizon,
+        )
+        for m in experiment.metrics
     )
 
 

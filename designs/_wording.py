@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from designs._unions import UNION
 from measure.errors import hint
 
 _FIELDS = ("must be fields with values (name: value)", "")
@@ -53,8 +54,8 @@ def worded(error: Any) -> tuple[str, str]:
     if kind in _BOUNDS:
         name, sign = _BOUNDS[kind]
         return f"{_shown(given, plain=True)} must be {sign} {context[name]:g}", ""
-    if kind == "literal_error":
-        return _unsupported(given, context["expected"])
+    if kind in {"literal_error", UNION}:
+        return _unsupported(given, context.get("allowed") or _options(context["expected"]))
     if kind == "value_error":
         rule, _, way_out = str(error["msg"]).removeprefix("Value error, ").partition(". ")
         return rule, way_out
@@ -71,10 +72,22 @@ def _rare(kind: str, given: object, error: Any) -> tuple[str, str]:
     return f"{_shown(given)}: {error['msg']}", ""
 
 
-def _unsupported(given: object, expected: str) -> tuple[str, str]:
-    options = re.findall(r"'([^']*)'", expected)
-    way_out = hint(str(given), options) if options else f"Use {expected.lower()}."
-    return f"{_shown(given)} is not supported", way_out
+def _options(expected: str) -> list[str]:
+    """The values of a choice as YAML writes them, from ``False, 'a' or 'b'``."""
+    found = re.findall(r"'([^']*)'|\b(True|False|None)\b", expected)
+    words = {"True": "true", "False": "false", "None": "null"}
+    return [quoted or words[plain] for quoted, plain in found]
+
+
+def _unsupported(given: object, options: list[str]) -> tuple[str, str]:
+    rule = f"{_shown(given)} is not supported"
+    if len(options) == 1:
+        return rule, f"Write {options[0]}."
+    near = hint(str(given), options)
+    plain = {"true", "false", "null"}.isdisjoint(options) and " " not in "".join(options)
+    if plain or near.startswith("Did you mean"):
+        return rule, near
+    return rule, f"Write {', '.join(options[:-1])} or {options[-1]}."
 
 
 def _shown(given: object, *, plain: bool = False) -> str:

@@ -234,6 +234,10 @@ def _with_derived(data: dict[str, Any]) -> dict[str, Any]:
         found["unit"] = cluster.get("kind") or cluster.get("attribute")
     if isinstance(factors, dict) and factors and _are_splits(factors.values()):
         found["arms"] = factorial_arms(factors)
+    plan, arms = data.get("plan"), data.get("arms")
+    if isinstance(plan, dict) and plan.get("observational") and isinstance(arms, list) and arms:
+        # Nobody was assigned, so a list of names is enough; equal shares stand for none.
+        return {**found, **data, "arms": dict.fromkeys(arms, 1 / len(arms))}
     return {**found, **data}
 
 
@@ -257,6 +261,7 @@ def _is_share(value: Any) -> bool:
 
 def _design_faults(experiment: Experiment) -> Iterator[str]:
     """What does not fit together in the way units are assigned, worst first."""
+    yield from _observational_faults(experiment)
     yield from _factor_faults(experiment)
     yield from _holdout_faults(experiment)
     yield from _combination_faults(experiment)
@@ -269,6 +274,16 @@ def _design_faults(experiment: Experiment) -> Iterator[str]:
             yield f"cohorts: must list {allocation.attribute!r}, by which shares are allocated"
         if not set(experiment.plan.estimators) <= {"difference", "cuped"}:
             yield "plan.estimators: only difference and cuped know shares that differ by cohort"
+
+
+def _observational_faults(experiment: Experiment) -> Iterator[str]:
+    """Without randomisation results are brought along, unit by unit."""
+    if experiment.plan.observational is None:
+        return
+    if experiment.source is None:
+        yield "plan.observational: needs source; units that are assigned here are randomised"
+    elif experiment.source.cluster is not None:
+        yield "source.cluster: observational units are compared one by one; remove it"
 
 
 def _factor_faults(experiment: Experiment) -> Iterator[str]:
@@ -318,6 +333,8 @@ def _combination_faults(experiment: Experiment) -> Iterator[str]:
     used = [name for name in ways if getattr(experiment, name)]
     if len(used) > 1 and set(used) != {"cluster", "factors"}:
         yield f"{used[1]}: cannot be combined with {used[0]}; remove one of the two"
+    if experiment.plan.discovery and (experiment.allocation or experiment.switchback):
+        yield "plan.discovery: searches units with the same shares everywhere; remove it"
     if experiment.balance is not None and experiment.rollout < 1:
         yield "rollout: a balanced assignment is made at once; remove rollout or balance"
     if experiment.switchback is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from designs._unions import settled
 from designs._wording import worded
 from designs._yaml import Document, Place, read_yaml
 from designs.experiment import Experiment
@@ -78,7 +79,8 @@ def _parsed[M: BaseModel](text: str, origin: str, model: type[M]) -> M:
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        findings = [item for item in error.errors(include_url=False) if _written(item, document)]
+        found = settled(error.errors(include_url=False), model, document.value)
+        findings = [item for item in found if _written(item, document)]
         faults = [_fault(item, document, model) for item in findings]
         raise _first(faults, origin) from None
 

@@ -6,9 +6,10 @@ some metrics and arms. Every choice has a default that an analyst need not know.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from measure.declared import Frozen
 
@@ -57,21 +58,41 @@ class Sequential(Frozen):
     looks: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     """Group-sequential: the looks planned, as rising shares of ``planned_units``, the last 1."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.method == "anytime_valid":
+            if self.looks:
+                raise ValueError("looks belong to obrien_fleming; anytime_valid needs none")
+            return self
+        if self.planned_units is None:
+            raise ValueError("obrien_fleming needs planned_units, of all arms together")
+        if not self.looks:
+            raise ValueError("obrien_fleming needs looks. Write for example [0.25, 0.5, 0.75, 1]")
+        rising = all(later > earlier for earlier, later in pairwise(self.looks))
+        if self.looks[-1] != 1 or not rising:
+            raise ValueError("looks must rise, and the last must be 1")
+        return self
+
 
 class PriorEffect(Frozen):
     """Prior of an average effect, relative to the control mean (0.05 is +5 %)."""
 
-    mean: float = 0.0
+    mean: Annotated[float, Field(gt=-1)] = 0.0
     sd: Annotated[float, Field(gt=0)]
 
 
 class Bayes(Frozen):
     """Model and priors of ``hierarchical_bayes``."""
 
+    later = ("compute",)
+
     model: Literal["auto", "normal", "binomial", "hurdle"] = "normal"
     """``auto``: binomial for proportions, normal for the rest; hurdle is for revenue."""
     effect: PriorEffect | Literal["weak", "registry"] = "weak"
     """Prior of the average effect: weak, learned from concluded experiments, or given."""
+    compute: Literal["exact", "sample"] = "exact"
+    """How the normal model is computed: by quadrature, or by PyMC's sampler. The others are always
+    sampled."""
     keep_draws: bool = False
     """Keep posterior draws as zarr beside the results."""
 
@@ -80,13 +101,32 @@ class Observational(Frozen):
     """Assumptions under which units that were not randomised are compared."""
 
     graph: tuple[str, ...] = ()
-    """Edges such as ``age -> treated``; empty: every covariate causes treatment and outcomes."""
+    """Edges such as ``age, income -> treatment``; names are columns, metrics and the treatment.
+    Empty: every covariate that is no instrument causes the treatment and the metrics."""
+    treatment: Annotated[str, Field(min_length=1)] = "treatment"
+    """What the graph calls the treatment."""
+    unmeasured: tuple[str, ...] = ()
+    """Names of the graph for which there is no column."""
     instruments: tuple[str, ...] = ()
-    estimators: tuple[
-        Literal["regression", "weighting", "double_ml", "doubly_robust", "causal_forest"], ...
-    ] = ("double_ml", "doubly_robust")
+    """Covariates that move the treatment and reach the outcomes in no other way."""
+    estimators: Annotated[
+        tuple[
+            Literal["regression", "weighting", "double_ml", "doubly_robust", "causal_forest"], ...
+        ],
+        Field(min_length=1),
+    ] = ("regression", "weighting", "double_ml", "doubly_robust")
     measured_after: tuple[str, ...] = ()
     """Columns measured after treatment: refused as covariates by name."""
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Estimators by name: of the graph's adjustment, then of the instruments."""
+        adjusted = self.estimators if self.graph or not self.instruments else ()
+        return (*adjusted, *(INSTRUMENTAL if self.instruments else ()))
+
+
+INSTRUMENTAL = ("two_stage_least_squares", "doubly_robust_instrument")
+"""What runs when an observational plan names instruments."""
 
 
 class Methods(Frozen):
@@ -117,6 +157,21 @@ class Methods(Frozen):
     """Units were not randomised: identify under these assumptions, refute, and word with care."""
     discovery: Literal[False, "honest_tree"] = False
     """Search cohorts on one half of the units, estimate on the other."""
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Names of the estimators that will run, in the order of their results."""
+        return self.estimators if self.observational is None else self.observational.running
+
+    @model_validator(mode="after")
+    def _one_kind_of_design(self) -> Self:
+        """What was not randomised has estimators of its own, and one look."""
+        if self.observational is None:
+            return self
+        for name in ("estimators", "sequential", "strata", "discovery"):
+            if getattr(self, name) != Methods.model_fields[name].default:
+                raise ValueError(f"{name}: is for randomised units; remove it or observational")
+        return self
 
     @field_validator("estimators", "strata")
     @classmethod

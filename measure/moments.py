@@ -19,13 +19,22 @@ from measure.results import Cohort
 
 Vector = NDArray[np.float64]
 
+DENOMINATOR = "(denominator)"
+"""Companion column of a ratio: what the outcome is divided by, unit by unit."""
+EXPOSURE = "(exposure)"
+"""Companion column of every metric of a plan with an exposure: 1 where the unit was reached."""
+COMPANIONS = (DENOMINATOR, EXPOSURE)
+"""Columns that stand beside an outcome and are no covariates, in the order in which they come."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """Statistics of ``k`` columns over ``n`` units.
 
     ``mean`` has shape (k,), ``comoment`` (k, k) holds Σ(x−x̄)(y−ȳ), ``third`` (k,) holds Σ(x−x̄)³.
-    By convention the first column is the outcome and the rest are covariates.
+    By convention the first column is the outcome y, then come covariates, then companions
+    (:data:`COMPANIONS`). ``mixed`` (2, k) holds Σ(y−ȳ)²(x−x̄) and Σ(y−ȳ)(x−x̄)², from which the
+    third power of a combination of outcome and companion follows; NaN where it was not asked for.
     """
 
     columns: tuple[str, ...]
@@ -33,6 +42,7 @@ class Moments:
     mean: Vector
     comoment: Vector
     third: Vector
+    mixed: Vector | None = None
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> Moments:
@@ -48,7 +58,10 @@ class Moments:
             return cls.empty(columns)
         mean = x.mean(axis=0)
         centred = x - mean
-        return cls(tuple(columns), len(x), mean, centred.T @ centred, (centred**3).sum(axis=0))
+        y = centred[:, 0]
+        mixed = np.stack([y**2 @ centred, y @ centred**2])
+        third = (centred**3).sum(axis=0)
+        return cls(tuple(columns), len(x), mean, centred.T @ centred, third, mixed)
 
     @classmethod
     def from_counts(cls, column: str, counts: Mapping[float, int]) -> Moments:
@@ -99,7 +112,42 @@ class Moments:
             + weight * (self.n - other.n) / n * delta**3
             + 3 * delta * (self.n * np.diag(other.comoment) - other.n * np.diag(self.comoment)) / n
         )
-        return Moments(self.columns, n, self.mean + delta * other.n / n, comoment, third)
+        mixed = None
+        if self.mixed is not None and other.mixed is not None:
+            mixed = self._mixed_around(self.mixed, -delta * other.n / n)
+            mixed = mixed + other._mixed_around(other.mixed, delta * self.n / n)
+        return Moments(self.columns, n, self.mean + delta * other.n / n, comoment, third, mixed)
+
+    def _mixed_around(self, mixed: Vector, offset: Vector) -> Vector:
+        """``mixed`` with deviations from a point that lies ``offset`` below each mean."""
+        y, squares, products = offset[0], np.diag(self.comoment), self.comoment[0]
+        first = mixed[0] + offset * squares[0] + 2 * y * products + self.n * y**2 * offset
+        second = mixed[1] + y * squares + 2 * offset * products + self.n * y * offset**2
+        return np.stack([first, second])
+
+    def at(self, column: str) -> int:
+        """Position of a column; :class:`KeyError` when there is none of that name."""
+        if column not in self.columns:
+            raise KeyError(column)
+        return self.columns.index(column)
+
+    def pick(self, *columns: str) -> Moments:
+        """The same statistics of some columns, in the order given."""
+        chosen = [self.at(column) for column in columns]
+        same_outcome = self.mixed is not None and chosen[:1] == [0]
+        return Moments(
+            tuple(columns),
+            self.n,
+            self.mean[chosen],
+            self.comoment[np.ix_(chosen, chosen)],
+            self.third[chosen],
+            self.mixed[:, chosen] if self.mixed is not None and same_outcome else None,
+        )
+
+    def without_companions(self) -> Moments:
+        """The outcome and its covariates."""
+        kept = [name for name in self.columns if name not in COMPANIONS]
+        return self if len(kept) == len(self.columns) else self.pick(*kept)
 
     @property
     def covariance(self) -> Vector:
@@ -139,7 +187,15 @@ class CellMoments:
     def get(self, metric: str, arm: str, cohort: Cohort | None = None) -> Moments:
         """Moments of one cell; an empty one when nobody is in it."""
         found = self.cells.get((metric, cohort, arm))
-        return found if found is not None else Moments.empty((metric,))
+        if found is None:
+            everybody = self.cells.get((metric, None, arm))
+            return Moments.empty(everybody.columns if everybody else (metric,))
+        return found
+
+    def has(self, metric: str, companion: str) -> bool:
+        """Whether the cells of a metric carry a companion column (:data:`COMPANIONS`)."""
+        whole = (self.cells.get((metric, None, arm)) for arm in self.units)
+        return any(companion in moments.columns for moments in whole if moments is not None)
 
     def cohorts(self, dimension: str) -> tuple[Cohort, ...]:
         """Cohorts of a dimension in sorted order."""

@@ -64,12 +64,24 @@ class Metric(Frozen):
         for limit in ("harm_below", "harm_above"):
             if getattr(self, limit) is not None and self.role != "guardrail":
                 raise ValueError(f"{limit} belongs to a metric with role: guardrail")
+        if self.winsorize is not None and self.kind == "ratio":
+            raise ValueError("winsorize bends a ratio; cap the column before it is divided")
         for field, kinds in _BELONGS.items():
             given = getattr(self, field) is not None
             if given and self.kind not in kinds:
                 raise ValueError(f"{field} belongs to a metric of kind {' or '.join(kinds)}")
             if not given and self.kind in kinds:
                 raise ValueError(f"{field} is needed by a metric of kind {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_mean_something(self) -> Self:
+        if self.null == "zero" and self.event is not None:
+            raise ValueError(
+                "null: zero would end a missing time at the start; such units are left out (drop)"
+            )
+        if self.winsorize is not None and self.kind in ("quantile", "retention", "duration"):
+            raise ValueError(f"winsorize does nothing for a {self.kind}; remove it")
         return self
 
     @property
@@ -81,7 +93,7 @@ class Metric(Frozen):
 class Source(Frozen):
     """Where one row per unit can be found, and which column says the arm."""
 
-    later = ("cluster",)
+    later = ("cluster", "period", "followed")
 
     path: str | None = None
     table: str | None = None
@@ -90,11 +102,21 @@ class Source(Frozen):
     """Column with the unit's id; absent means one row per unit."""
     cluster: str | None = None
     """Column naming the household, account … that was randomised, when rows lie below it."""
+    period: str | None = None
+    """Column with the number of the period, from 1, when there is a row per unit and period."""
+    followed: str | None = None
+    """Column with the number of periods for which the unit was observed; absent: all of them."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.path is None) == (self.table is None):
             raise ValueError("give exactly one of path and table")
+        if self.period is not None and (self.id is None or self.cluster is not None):
+            raise ValueError(
+                "period needs id, the column that says whose row it is, and no cluster"
+            )
+        if self.followed is not None and self.period is None:
+            raise ValueError("followed belongs to a source with period")
         return self
 
 
@@ -129,12 +151,25 @@ class AnalysisPlan(Methods):
             raise ValueError(f"arms: shares add up to {total:.6g}, they must add up to 1")
         if self.control not in self.arms:
             raise ValueError(f"control: {self.control!r} is not one of the arms {list(self.arms)}")
-        outcomes = {column for metric in self.metrics for column in metric.columns}
-        clash = sorted(outcomes.intersection(self.covariates))
-        if clash:
-            raise ValueError(f"covariates: {clash[0]!r} is also an outcome")
-        if self.exposure is not None and self.exposure in self.covariates:
-            raise ValueError(f"covariates: {self.exposure!r} is the exposure, which came after")
+        outcomes = {name for m in self.metrics for name in (m.name, *m.columns)}
+        for field in ("covariates", "cohorts", "strata"):
+            named: tuple[str, ...] = getattr(self, field)
+            clash = sorted(outcomes.intersection(named))
+            if clash:
+                raise ValueError(f"{field}: {clash[0]!r} is also an outcome")
+            if self.exposure is not None and self.exposure in named:
+                raise ValueError(f"{field}: {self.exposure!r} is the exposure, which came after")
+        return self
+
+    @model_validator(mode="after")
+    def _compliers_beside_everybody(self) -> Self:
+        for name in self.estimators:
+            if name not in ("complier_effect", "complier_effect_by_cohort"):
+                continue
+            if self.exposure is None:
+                raise ValueError(f"estimators: {name} needs exposure, the column of units reached")
+            if "difference" not in self.estimators:
+                raise ValueError(f"estimators: {name} is shown beside difference; add it")
         return self
 
     @property

@@ -217,6 +217,40 @@ class Guardrail(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Segment(Result):
+    """A cohort that a search found, with its effect on units that the search did not see.
+
+    ``apart`` is its effect minus that of all others; ``search_value`` the difference on the units
+    searched, which is biased and must not be used. Whatever a segment says is exploratory.
+    """
+
+    metric: str
+    arm: str
+    control: str
+    rule: str
+    value: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci_level: float
+    p_value: float | None
+    p_adjusted: float | None
+    relative: float | None
+    relative_ci_low: float | None
+    relative_ci_high: float | None
+    apart: float | None
+    apart_se: float | None
+    apart_p_value: float | None
+    apart_p_adjusted: float | None
+    n_control: int
+    n_arm: int
+    search_value: float | None
+    status: Status
+    note: str = ""
+    standing: str = "exploratory"
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis(Result):
     """All that an analysis says about one experiment: checks first, then estimates.
 
@@ -229,6 +263,10 @@ class Analysis(Result):
     estimates: tuple[Estimate, ...]
     multiplicity: tuple[Family, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    factorial: tuple[Estimate, ...] = ()
+    """Effects of single factors and how they change each other, in factorial designs."""
+    discovery: tuple[Segment, ...] = ()
+    """Segments found by a search, where the plan asks for one."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -78,7 +78,16 @@ def design_facts(
         ),
         control=experiment.control,
         metrics=tuple(
-            MetricFacts(m.name, m.kind, m.unit, m.role, m.harm_below, m.harm_above)
+            MetricFacts(
+                m.name,
+                m.kind,
+                m.unit,
+                m.role,
+                m.harm_below,
+                m.harm_above,
+                m.quantile,
+                m.horizon,
+            )
             for m in experiment.metrics
         ),
         estimators=tuple(experiment.analysis_plan().estimators),

@@ -31,6 +31,7 @@ class MetricFacts:
     """A metric as the plan declares it; ``unit`` is a currency code, a word, or ``None``.
 
     ``harm_below`` and ``harm_above`` bound a guardrail's acceptable difference, in its unit.
+    ``quantile`` and ``horizon`` say which quantile it is, and up to which time.
     """
 
     name: str
@@ -39,6 +40,8 @@ class MetricFacts:
     role: Literal["primary", "secondary", "guardrail"] = "secondary"
     harm_below: float | None = None
     harm_above: float | None = None
+    quantile: float | None = None
+    horizon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class ExperimentFacts:
     scale_if: str | None = None
     stop_if: str | None = None
     randomised: bool = True
+    assumptions: tuple[str, ...] = ()
     exploratory: bool = False
     synthetic: bool = False
     source: str = ""

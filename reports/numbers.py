@@ -214,6 +214,8 @@ class Scale:
     currency: str | None = None
     points: bool = False
     unit: str = ""
+    per_unit: bool = True
+    """Whether a difference is one per unit; that of two quantiles is not."""
 
     def value(self, x: Number, *, signed: bool = True) -> str:
         """A difference with its sign: +2.4, −€0.10."""
@@ -237,17 +239,18 @@ def scale_for(
     kind: str, unit: str | None, bounds: tuple[tuple[float | None, float | None], ...]
 ) -> Scale:
     """The scale of a metric whose intervals are ``bounds`` (in the metric's own unit)."""
-    factor = 100.0 if kind == "proportion" else 1.0
+    share, per_unit = kind in ("proportion", "retention"), kind != "quantile"
+    factor = 100.0 if share else 1.0
     widths = sorted(
         (high - low) * factor for low, high in bounds if low is not None and high is not None
     )
     places = decimals_for(widths[len(widths) // 2] if widths else None)
-    if kind == "proportion":
+    if share:
         return Scale(max(places, 1), points=True)
     if unit is not None and is_currency(unit):
         digits = minor_digits(unit)
-        return Scale(max(places, digits) if places else 0, currency=unit)
-    return Scale(places, unit=unit or "")
+        return Scale(max(places, digits) if places else 0, currency=unit, per_unit=per_unit)
+    return Scale(places, unit=unit or "", per_unit=per_unit)
 
 
 def _finite(x: Number) -> TypeGuard[float | int | Decimal]:

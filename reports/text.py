@@ -31,6 +31,12 @@ _STOPS = {
     "X2": "too many metric values are missing",
 }
 _DECISIONS = ("scale", "hold", "stop")
+DELIVERY = frozenset({"G1", "G2"})
+"""Checks of who was reached: the effect of assignment stands, that of being reached differs."""
+DELIVERED_ANYWAY = (
+    "The effect of being reached differs from it; `complier_effect` estimates that where the plan "
+    "names `exposure`."
+)
 
 
 class Wording(StrEnum):
@@ -78,7 +84,11 @@ def against_cost(p: float, hurdle: float, currency: str) -> str:
 
 def wording(checks: Iterable[Check], *, randomised: bool) -> Wording:
     """Decide how far the language may go; nothing passed means nothing is known."""
-    seen = [check for check in checks if check.outcome is not Outcome.NOT_APPLICABLE]
+    seen = [
+        check
+        for check in checks
+        if check.outcome is not Outcome.NOT_APPLICABLE and check.code not in DELIVERY
+    ]
     grave = [c for c in seen if c.outcome is not Outcome.PASSED and c.severity is not Severity.NOTE]
     if not randomised or not any(check.outcome is Outcome.PASSED for check in seen):
         return Wording.ASSOCIATED
@@ -259,8 +269,18 @@ def registration_sentence(
     return f"The rule was registered on {day(registered)}."
 
 
-def cause_sentence(how: Wording, unit: str) -> str:
-    """Say what the design entitles a reader to conclude."""
+def cause_sentence(
+    how: Wording, unit: str, assumptions: Sequence[str] = (), integrity: Sequence[Check] = ()
+) -> str:
+    """Say what the design entitles a reader to conclude, and under which assumptions.
+
+    ``integrity`` holds the checks of the experiment's integrity that reconciliation flagged.
+    """
+    if how is Wording.CAUSED and integrity:
+        return (
+            f"Each {unit} was assigned at random, so the difference between the arms was caused by "
+            f"the assignment. {flagged_sentence(integrity)} {DELIVERED_ANYWAY}"
+        )
     if how is Wording.CAUSED:
         return (
             f"Each {unit} was assigned at random and every check that applies passed, so the "
@@ -270,11 +290,24 @@ def cause_sentence(how: Wording, unit: str) -> str:
         return (
             f"Each {unit} was assigned at random, but not every check passed: look at those below "
             "before acting on the numbers."
+            + (f" {flagged_sentence(integrity)}" if integrity else "")
+        )
+    if assumptions:
+        held = "; ".join(clean(text, 600) for text in assumptions)
+        return (
+            f"No {unit} was assigned at random: the numbers are associations, estimated under "
+            f"these assumptions: {held}. Where one of them fails, they are not effects."
         )
     return (
         "The design does not show what the treatment did: read the numbers as an association, "
         "not as an effect."
     )
+
+
+def flagged_sentence(checks: Sequence[Check]) -> str:
+    """Name what reconciliation flagged, or could not look at, of an experiment's integrity."""
+    names = [f"{clean(check.title)} ({clean(check.code, 20)})" for check in checks]
+    return f"Reconciliation flagged: {listed(names, 9)}."
 
 
 def guardrail_sentence(

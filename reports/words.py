@@ -28,19 +28,39 @@ _OUTCOME = {
     Outcome.FAILED: "could not run",
 }
 _METHODS = {
-    "difference": "Difference in means",
-    "cuped": "Adjusted for covariates (CUPED)",
+    "difference": "Difference",
+    "cuped": "Difference adjusted for covariates (CUPED)",
+    "cuped_by_arm": "Difference adjusted for covariates in each arm (Lin)",
+    "post_stratification": "Difference averaged over strata",
     "hierarchical_bayes": "Partial pooling (hierarchical Bayes)",
     "double_ml": "Double machine learning",
+    "double_ml_partialling_out": "Double machine learning (partialling-out)",
+    "double_ml_lightgbm": "Double machine learning (boosted trees)",
+    "doubly_robust": "Doubly robust learner",
+    "causal_forest": "Causal forest",
+    "complier_effect": "Effect on those reached",
+    "complier_effect_by_cohort": "Effect on those reached, by cohort",
+    "regression": "Regression adjustment",
+    "weighting": "Propensity weighting",
+    "two_stage_least_squares": "Two-stage least squares",
+    "doubly_robust_instrument": "Doubly robust learner with an instrument",
 }
-_SHORT_METHODS = {
-    "difference": "Difference in means",
+_SHORT_METHODS = _METHODS | {
     "cuped": "CUPED",
+    "cuped_by_arm": "CUPED by arm",
+    "post_stratification": "Post-stratification",
     "hierarchical_bayes": "Hierarchical Bayes",
     "double_ml": "Double ML",
+    "double_ml_partialling_out": "Double ML, partialling-out",
+    "double_ml_lightgbm": "Double ML, boosted trees",
+    "doubly_robust": "Doubly robust",
 }
 _MULTIPLICITY = {
     "benjamini-hochberg": "Benjamini–Hochberg",
+    "benjamini-yekutieli": "Benjamini–Yekutieli",
+    "holm": "Holm",
+    "hochberg": "Hochberg",
+    "hierarchical": "cohorts only where everybody's effect stands (hierarchical)",
     "none": "no correction",
 }
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("measure", "designs", "reports", "console")  # from the ground up
 INSIDE_MEASURE = (  # what comes first may not import what comes later
-    ("errors", "results", "declared", "methods", "plan", "moments", "currency"),
+    ("errors", "results", "declared", "methods", "plan", "moments", "grams", "currency"),
     ("engine",),
     ("journeys",),
     ("reconcile", "incrementality", "attribution", "scores"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,10 @@ Json = Annotated[
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it."),
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a registered experiment.")]
+Acting = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Who you are; else TRUELIFT_USER, else the account."),
+]
 At = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME", help="As of this moment (ISO 8601); now if left out."),
@@ -31,6 +35,7 @@ At = Annotated[
 Target = Annotated[
     str, typer.Argument(metavar="KEY|SPEC.yaml", help="A registered experiment or a specification.")
 ]
+Period = Literal["day", "week", "month"]
 
 
 @app.callback(invoke_without_command=True)
@@ -120,6 +125,7 @@ def plan(
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Write the page for sign-off.")
     ] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Say before a test runs what it can tell: power, duration, price of peeking, cost, risks."""
@@ -132,6 +138,7 @@ def plan(
         assume=assume,
         options={**options, "repeats": repeats},
         page=page,
+        acting=acting,
         json=json,
     )
 
@@ -148,24 +155,26 @@ def assign(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the arms as CSV.")
     ] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Assign arms to given units, or to the whole population."""
     from console.cli.commands import assignment
 
-    assignment.assign(key, ids=ids, out=out, json=json)
+    assignment.assign(key, ids=ids, out=out, acting=acting, json=json)
 
 
 @app.command()
 def explain(
     key: Key,
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Id of one unit.")],
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Show why a unit got its arm, with the arithmetic of each decision."""
     from console.cli.commands import assignment
 
-    assignment.explain(key, unit, json=json)
+    assignment.explain(key, unit, acting=acting, json=json)
 
 
 @app.command()
@@ -173,12 +182,13 @@ def suppress(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="email, social, …")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")],
     at: At = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """List whom campaigns must not reach on a channel: holdouts, and controls of what runs."""
     from console.cli.commands import assignment
 
-    assignment.suppress(channel, out=out, at=at, json=json)
+    assignment.suppress(channel, out=out, at=at, acting=acting, json=json)
 
 
 @app.command()
@@ -187,24 +197,26 @@ def audience(
     channel: Annotated[str, typer.Option("--channel", metavar="CHANNEL")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")],
     at: At = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """List whom an experiment's campaign may reach: treated, consenting and not held out."""
     from console.cli.commands import assignment
 
-    assignment.audience(key, channel=channel, out=out, at=at, json=json)
+    assignment.audience(key, channel=channel, out=out, at=at, acting=acting, json=json)
 
 
 @app.command()
 def holdout(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Id of one unit.")],
     at: At = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Say whether a unit is held out, and from what, with the arithmetic."""
     from console.cli.commands import assignment
 
-    assignment.holdout(unit, at=at, json=json)
+    assignment.holdout(unit, at=at, acting=acting, json=json)
 
 
 @app.command()
@@ -213,20 +225,29 @@ def schedule(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="CSV or Parquet.")
     ] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Lay out a switchback: which unit has which arm in which block of time."""
     from console.cli.commands import assignment
 
-    assignment.schedule(target, out=out, json=json)
+    assignment.schedule(target, out=out, acting=acting, json=json)
 
 
 @app.command()
-def analyze(target: Target, json: Json = None) -> None:
+def analyze(
+    target: Target,
+    draws: Annotated[
+        Path | None,
+        typer.Option("--draws", metavar="DIR", help="Keep posterior draws there, as zarr."),
+    ] = None,
+    acting: Acting = None,
+    json: Json = None,
+) -> None:
     """Run the checks, then estimate the effect per metric, arm and cohort."""
     from console.cli.commands import analysis
 
-    analysis.analyze(target, json=json)
+    analysis.analyze(target, acting=acting, json=json, draws=draws)
 
 
 @app.command()
@@ -241,34 +262,72 @@ def attribute(
     cohort: Annotated[
         str | None, typer.Option("--cohort", metavar="COLUMN", help="Credits per value of this.")
     ] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Credit channels with conversions under named definitions, with intervals."""
     from console.cli.commands import analysis
 
-    analysis.attribute(key, paths=paths, models=model, cohort=cohort, json=json)
+    analysis.attribute(key, paths=paths, models=model, cohort=cohort, acting=acting, json=json)
 
 
 @app.command()
 def reconcile(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]")] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Hold logs and claims against conversions: checks, and the bridge to incremental."""
     from console.cli.commands import analysis
 
-    analysis.reconcile(key, json=json)
+    analysis.reconcile(key, acting=acting, json=json)
+
+
+@app.command()
+def proxy(
+    targets: Annotated[list[str], typer.Argument(metavar="KEY|SPEC.yaml…")],
+    quick: Annotated[str, typer.Option("--proxy", metavar="METRIC", help="The quick metric.")],
+    slow: Annotated[str, typer.Option("--target", metavar="METRIC", help="The slow metric.")],
+    json: Json = None,
+) -> None:
+    """Ask experiments that are over whether effects on a quick metric predict a slow one."""
+    from console.cli.commands import proxy as run
+
+    run.proxy(targets, quick=quick, slow=slow, json=json)
+
+
+@app.command()
+def curve(
+    target: Target,
+    by: Annotated[
+        Period | None, typer.Option("--by", help="Periods since assignment, or calendar months.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="NAME", help="This metric only.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Where the record ends; else its last day."),
+    ] = None,
+    acting: Acting = None,
+    json: Json = None,
+) -> None:
+    """Follow the effect through time: per period, cumulative, and whether it fades."""
+    from console.cli.commands import curve as run
+
+    run.curve(target, by=by, metric=metric, until=until, acting=acting, json=json)
 
 
 @score.command()
 def validate(
     spec: Annotated[Path, typer.Argument(metavar="SPEC.yaml")],
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Validate a score column against a randomised holdout: Qini, and uplift by decile."""
     from console.cli.commands import analysis
 
-    analysis.score_validate(spec, json=json)
+    analysis.score_validate(spec, acting=acting, json=json)
 
 
 @app.command()
@@ -277,9 +336,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the pages.")
     ] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Write the pages people read: index, experiment, attribution, reconciliation."""
     from console.cli.commands import reporting
 
-    reporting.report(target, out=out, json=json)
+    reporting.report(target, out=out, acting=acting, json=json)

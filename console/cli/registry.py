@@ -44,11 +44,20 @@ def submit(key: Key, acting: Acting = None, json: Json = None) -> None:
     lifecycle.submit(key, acting=acting, json=json)
 
 
-def approve(key: Key, reason: Reason = "", acting: Acting = None, json: Json = None) -> None:
+def approve(
+    key: Key,
+    reason: Reason = "",
+    expected: Annotated[
+        int | None,
+        typer.Option("--expect", metavar="N", help="The version you read; refused if outdated."),
+    ] = None,
+    acting: Acting = None,
+    json: Json = None,
+) -> None:
     """Approve a design that somebody else wrote; sign off a high-impact rule."""
     from console.cli.commands import lifecycle
 
-    lifecycle.approve(key, reason=reason, acting=acting, json=json)
+    lifecycle.approve(key, reason=reason, expected=expected, acting=acting, json=json)
 
 
 def reject(key: Key, reason: Reason = "", acting: Acting = None, json: Json = None) -> None:
@@ -86,37 +95,38 @@ def archive(key: Key, reason: Reason = "", acting: Acting = None, json: Json = N
     lifecycle.archive(key, reason=reason, acting=acting, json=json)
 
 
-def list_experiments(json: Json = None) -> None:
+def list_experiments(acting: Acting = None, json: Json = None) -> None:
     """List the experiments of the registry and their states."""
     from console.cli.commands import lifecycle
 
-    lifecycle.list_experiments(json=json)
+    lifecycle.list_experiments(acting=acting, json=json)
 
 
-def history(key: Key, json: Json = None) -> None:
+def history(key: Key, acting: Acting = None, json: Json = None) -> None:
     """Show what was done to an experiment, by whom, and what each change changed."""
     from console.cli.commands import lifecycle
 
-    lifecycle.history(key, json=json)
+    lifecycle.history(key, acting=acting, json=json)
 
 
 def diff(
     key: Key,
     before: Annotated[int | None, typer.Argument(metavar="[OLD]")] = None,
     after: Annotated[int | None, typer.Argument(metavar="[NEW]")] = None,
+    acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Show how two versions of an experiment differ, field by field; the last two by default."""
     from console.cli.commands import lifecycle
 
-    lifecycle.diff(key, before, after, json=json)
+    lifecycle.diff(key, before, after, acting=acting, json=json)
 
 
-def jobs(json: Json = None) -> None:
+def jobs(acting: Acting = None, json: Json = None) -> None:
     """List what takes a while: what runs, what is done, what was cut off."""
     from console.cli.commands import lifecycle
 
-    lifecycle.jobs(json=json)
+    lifecycle.jobs(acting=acting, json=json)
 
 
 @audit.command()

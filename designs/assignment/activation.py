@@ -109,8 +109,9 @@ def _listed(conditions: Mapping[str, Value]) -> Value:
 
     text: Value = literal("")
     for name, holds in conditions.items():
-        text = text + ifelse(holds, name + " ", "")
-    return text.strip()
+        text = text + ifelse(holds, " " + name, "")
+    # Not strip(): on Spark it takes away the letter v as well (Ibis 12 writes a vertical tab so).
+    return text.substr(1)
 
 
 def _controls(engine: Engine, experiments: Sequence[Experiment]) -> Table | None:

@@ -3,15 +3,15 @@
 Rerandomisation after Morgan and Rubin (2012, Annals of Statistics 40:1263-1282): draws are compared
 by the Mahalanobis distance between the arms' means, here as the best of a fixed number of draws,
 so that the procedure always ends. What was chosen among draws must be analysed as such: the usual
-interval is too wide, never too narrow (their section 3); :func:`randomisation_test` replays the
-whole procedure, choice included (their section 2.2). Each draw comes from PCG64 raw output seeded
-by a SHA-256, so it can be replayed anywhere.
+interval is too wide, never too narrow (their section 3); :func:`redrawn` replays the whole
+procedure, choice included, for a randomisation test (their section 2.2). Each draw comes from
+PCG64 raw output seeded by a SHA-256, so it can be replayed anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 MOST_UNITS = 20_000
 """Beyond this, hashing balances by itself and can go on assigning newcomers."""
-_CHUNK = 2_000_000
+_CHUNK = 1_000_000
 """Draws times units that are in memory at once."""
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,25 @@ def replayed(experiment: Experiment, small: Small, replicate: int) -> tuple[str,
     return tuple(names[code] for code in codes)
 
 
+def redrawn(
+    experiment: Experiment, small: Small, replicates: int = 499, progress: Progress | None = None
+) -> NDArray[np.int64]:
+    """Other assignments by the same procedure, choice of the best draw included: codes (r, n).
+
+    Codes number the arms in the order of their names; units are in the order of
+    ``small.unit_ids``. The real assignment (replicate 0) is not among them. ``progress`` is told
+    how many are done.
+    """
+    import numpy as np
+
+    found = np.empty((replicates, len(small.unit_ids)), dtype=np.int64)
+    for replicate in range(1, replicates + 1):
+        found[replicate - 1], _, _ = _best(experiment, small, replicate)
+        if progress is not None:
+            progress(replicate)
+    return found
+
+
 def randomisation_test(
     experiment: Experiment,
     small: Small,
@@ -140,23 +160,20 @@ def randomisation_test(
     arm: str,
     replicates: int = 199,
 ) -> float:
-    """Two-sided p-value of "no effect on anybody" for the difference in means from control.
+    """Two-sided p-value of "no effect on anybody", from ``replicates`` re-drawn assignments.
 
-    The whole procedure, choice of the best draw included, is replayed ``replicates`` times; the
-    real assignment counts as one of them, so that p is never 0 and the test is exact.
-    ``outcome`` is in the order of ``small.unit_ids``.
+    :class:`InputError` where no statistic can be had: two units an arm, and an outcome that
+    varies. ``outcome`` is in the order of ``small.unit_ids``.
     """
-    import numpy as np
+    from measure.incrementality.randomization import randomization
 
-    values = np.asarray(outcome, dtype=np.float64)
     names = sorted(experiment.arms)
-    treated, control = names.index(arm), names.index(experiment.control)
-    seen = []
-    for replicate in range(replicates + 1):
-        codes, _, _ = _best(experiment, small, replicate)
-        seen.append(abs(values[codes == treated].mean() - values[codes == control].mean()))
-    # A tolerance, because equal splits may differ in the last digit of a sum.
-    return float(np.mean(np.asarray(seen) >= seen[0] * (1 - 1e-12)))
+    real, _, _ = _best(experiment, small, 0)
+    drawn = redrawn(experiment, small, replicates)
+    found = randomization(outcome, real, drawn, names.index(arm), names.index(experiment.control))
+    if found is None:
+        raise InputError(f"{experiment.key}: too few units, or an outcome that does not vary.")
+    return found.p_value()
 
 
 def _best(
@@ -174,32 +191,33 @@ def _best(
     distances: list[NDArray[np.float64]] = []
     for begin in range(first, first + n_draws, size):
         numbers = range(begin, min(begin + size, first + n_draws))
-        codes = np.stack([_draw(experiment.salt, number, strata, ends) for number in numbers])
+        codes = _draws(experiment.salt, numbers, strata, ends)
         distances.append(_distances(codes, whitened, len(ends)))
     found = np.concatenate(distances)
     # Rounded, so that equal draws stay equal whatever the order in which a machine adds.
     chosen = int(np.argmin(found.round(9)))
-    return _draw(experiment.salt, first + chosen, strata, ends), found, chosen
+    (best,) = _draws(experiment.salt, [first + chosen], strata, ends)
+    return best, found, chosen
 
 
-def _draw(
-    salt: str, number: int, strata: NDArray[np.int64], ends: NDArray[np.float64]
+def _draws(
+    salt: str, numbers: Sequence[int], strata: NDArray[np.int64], ends: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Arm code per unit: within each stratum in random order, each arm its share to one unit."""
+    """Arm codes (draws, n): within each stratum in random order, each arm its share to one unit."""
     import numpy as np
 
-    seed = int(digest(purpose_salt(Purpose.DRAW, salt), str(number)), 16)
-    kinds = int(strata.max()) + 1
-    raw = np.random.PCG64(seed).random_raw(len(strata) + kinds)
-    order = np.lexsort((raw[kinds:], strata))
-    sizes = np.bincount(strata, minlength=kinds)
-    begins = np.cumsum(sizes) - sizes
-    place = np.arange(len(strata)) - np.repeat(begins, sizes)
+    kinds, prefix = int(strata.max()) + 1, purpose_salt(Purpose.DRAW, salt)
+    seeds = [int(digest(prefix, str(number)), 16) for number in numbers]
+    raw = np.stack([np.random.PCG64(seed).random_raw(len(strata) + kinds) for seed in seeds])
     # A random offset per stratum, so that what is left over goes to every arm by its share.
-    offset = np.repeat((raw[:kinds] >> np.uint64(11)) * 2.0**-53, sizes)
-    at = ((place + offset) / np.repeat(sizes, sizes)) % 1.0
-    codes = np.empty(len(strata), dtype=np.int64)
-    codes[order] = np.minimum(np.searchsorted(ends, at, side="right"), len(ends) - 1)
+    offsets = (raw[:, :kinds] >> np.uint64(11)) * 2.0**-53
+    codes = np.empty((len(raw), len(strata)), dtype=np.int64)
+    for stratum in range(kinds):
+        members = np.flatnonzero(strata == stratum)
+        order = np.argsort(raw[:, kinds + members], axis=1, kind="stable")
+        at = ((np.arange(len(members)) + offsets[:, [stratum]]) / len(members)) % 1.0
+        owners = np.minimum(np.searchsorted(ends, at, side="right"), len(ends) - 1)
+        np.put_along_axis(codes, members[order], owners, axis=1)
     return codes
 
 

@@ -67,18 +67,25 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _as_loaded(text: str) -> str:
+    """The NFC form, which every text has once it is loaded; another form would match nobody."""
+    return unicodedata.normalize("NFC", text)
+
+
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_plain_name)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_midnight), AfterValidator(_in_utc)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Split = Annotated[dict[Name, Share], Field(min_length=2)]
+Loaded = Annotated[str, AfterValidator(_as_loaded)]
+"""A value as the tables hold it."""
 
 
 class Population(Frozen):
     """Who can take part: rows of ``customers`` whose attributes have these values."""
 
     table: str = "customers"
-    where: dict[Name, str] = Field(default_factory=dict)
+    where: dict[Name, Loaded] = Field(default_factory=dict)
     """Attribute and its value; attributes are text, compared as they are written."""
 
     @field_validator("table")
@@ -184,7 +191,7 @@ class Allocation(Frozen):
     """Shares of the arms that depend on an attribute; values not listed have the usual shares."""
 
     attribute: Name
-    shares: Annotated[dict[Name, Split], Field(min_length=1)]
+    shares: Annotated[dict[Annotated[Name, AfterValidator(_as_loaded)], Split], Field(min_length=1)]
 
     def faults(self, arms: Mapping[str, float]) -> str:
         """The first cohort whose shares do not fit the arms, in words; empty when all do."""

@@ -124,10 +124,10 @@ def assignment_time(experiment: Experiment, assigned_at: datetime | None) -> dat
 
 
 def recorded_time(engine: Engine, key: str) -> datetime:
-    """When the units of an experiment were assigned, by the table of assignments."""
+    """When the first units of an experiment were assigned: whose records decide on everybody."""
     table = engine.table("assignments")
     mine = table.filter(table.experiment == key)
-    at: datetime | None = engine.fetch(mine.aggregate(at=mine.assigned_at.max()))["at"][0].as_py()
+    at: datetime | None = engine.fetch(mine.aggregate(at=mine.assigned_at.min()))["at"][0].as_py()
     if at is None:
         raise InputError(f"{key}: nobody is assigned. Run `truelift assign {key}` first.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)

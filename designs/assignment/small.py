@@ -62,6 +62,11 @@ def small_population(engine: Engine, experiment: Experiment, unit_ids: Sequence[
     strata = {f"stratum_{i}": attribute(customers, a) for i, a in enumerate(wanted.strata)}
     query = customers.select(unit_id=customers.customer_id, **columns, **strata)
     found = {row["unit_id"]: row for row in engine.fetch(query).to_pylist()}
+    gone = next((unit for unit in unit_ids if unit not in found), None)
+    if gone is not None:
+        raise DataError(
+            f"table customers: unit {gone!r} of {experiment.key} is not there any more."
+        )
     values = [
         [_number(found[unit][f"value_{i}"], name) for i, name in enumerate(wanted.attributes)]
         for unit in unit_ids

@@ -40,6 +40,9 @@ class Assumptions(Frozen):
     """Probability with which a true effect should be found."""
     lift: FiniteFloat | None = None
     """Expected relative effect on the primary metric; ``None`` takes it from earlier tests."""
+    reached: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the units assigned to an arm that the treatment will reach; ``lift`` is then that
+    of units reached, and all units together have ``lift`` times this share."""
     lift_sd: Positive | None = None
     """Standard deviation of that expectation."""
     comparisons: Literal["none", "bonferroni", "holm", "sidak"] = "none"
@@ -48,8 +51,10 @@ class Assumptions(Frozen):
     """How often somebody will look at the result, the last time included."""
     runs: Annotated[int, Field(ge=0, le=20_000)] = 200
     """Draws per simulated point where no formula applies; 0 leaves the simulation out."""
-    acts: Literal["buyers", "amounts"] = "buyers"
-    """How a lift comes about: more units buy, or each spends more."""
+    simulate: Literal["primary", "all"] = "primary"
+    """Which metrics are simulated where no formula applies."""
+    acts: Literal["buyers", "amounts", "shift"] = "buyers"
+    """How a lift comes about: more units buy, each spends more, or all get the same more."""
     clusters: ClusterAssumption | None = None
     ratios: tuple[RatioAssumption, ...] = ()
     repeats: Positive = 1.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from designs.planning.power import Clusters
+from designs.planning.baseline import Clusters
 from measure.errors import InputError
 
 if TYPE_CHECKING:

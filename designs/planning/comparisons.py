@@ -1,7 +1,7 @@
 """One comparison of an arm with the control: which method the analysis will use, and how sharp.
 
-The method is the analysis's own choice (``judge`` on moments scaled to the planned sizes), so a
-plan cannot promise a normal approximation that will not be used.
+The method is the analysis's own choice (``judge`` on moments scaled to the planned sizes, and the
+last look of a sequential plan), so a plan cannot promise what will not be done.
 """
 
 from __future__ import annotations
@@ -11,41 +11,76 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from designs.planning.baseline import Baseline, Clusters
+from designs.planning.peeking import boundaries, judged_at_the_end, level_at_the_end
 from designs.planning.power import (
-    Baseline,
-    Clusters,
+    MOST_UNITS,
     Significance,
     detectable,
     per_comparison,
     power,
     units_needed,
 )
-from designs.planning.results import Peeking, Precision
-from designs.planning.sequential import WAYS, equal_looks, inflation, needed_drift, plan_looks
-from designs.planning.sequential import simulate as simulate_looks
-from designs.planning.simulation import Simulated, Values, simulate, smallest_found
+from designs.planning.results import Precision
+from designs.planning.simulation import Simulated, simulate, smallest_found
 from measure.incrementality import cuped
+from measure.incrementality.contrast import StudentT
 from measure.incrementality.small_holdout import MIN_EVENTS, MIN_UNITS, Judgement, Method, judge
 from measure.moments import Moments
 
 if TYPE_CHECKING:
     from designs.experiment import Experiment
     from designs.planning.assumptions import Assumptions
-    from designs.planning.history import History, Outcome
-    from measure.plan import Metric
+    from designs.planning.outcome import Outcome
+    from measure.plan import AnalysisPlan, Metric
 
+ADJUSTED = ("cuped", "cuped_by_arm")
+"""Estimators that take out what covariates explain."""
 _SIMULATED_LIFTS = (1.0, 1.5, 2.0)
-_DEFAULT_LOOKS = 4
-_LOOK_RUNS = 20_000
-_BY_SIMULATION = "no formula holds for this comparison"
+_FOUND_UNITS = 1.01
+"""Units needed are found to one hundredth where a rule of the analysis sets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all comparisons of a plan share; ``lift`` is that of all units assigned."""
+
+    experiment: Experiment
+    plan: AnalysisPlan
+    units: int
+    clusters: Clusters | None
+    assumptions: Assumptions
+    lift: float
+    told: Callable[[str], None]
+
+    def test(self, arm: str) -> Significance:
+        """How the arm's difference will be judged."""
+        alpha = round(1 - self.plan.ci_level, 12)
+        level = per_comparison(alpha, len(self.plan.arms) - 1, self.assumptions.comparisons)
+        looks = boundaries(self.plan, self.assumptions.looks, sum(self.shares(arm)), level)
+        return Significance(level, looks=looks)
+
+    def shares(self, arm: str) -> tuple[float, float]:
+        """Designed shares of control and arm."""
+        return self.plan.arms[self.plan.control], self.plan.arms[arm]
+
+    def sizes(self, arm: str, units: float) -> tuple[int, int]:
+        """Units of control and arm."""
+        control, treated = self.shares(arm)
+        return round(units * control), round(units * treated)
+
+    def role(self, metric: Metric) -> str:
+        """The metric's role; the one the decision hangs on is primary."""
+        return "primary" if metric.name == self.plan.primary.name else metric.role
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A comparison with what other parts of the plan need of it.
 
-    ``se`` is the standard error that the difference will have, ``None`` where it is refused;
-    ``units`` are all units of the experiment that have a value of this metric.
+    ``se`` is the standard error that the difference will have, ``interval_se`` that of the normal
+    with the longer side of its interval, both ``None`` where it is refused; ``units`` are all units
+    of the experiment that have a value of this metric.
     """
 
     precision: Precision
@@ -53,147 +88,87 @@ class Comparison:
     test: Significance
     se: float | None
     units: int
+    interval_se: float | None = None
     simulated: tuple[Simulated, ...] = ()
 
     def power_at(self, lift: float) -> float | None:
         """Power at a lift by formula; ``None`` where the lift is not possible."""
         effect = lift * abs(self.baseline.mean)
-        low, high = self.baseline.room
-        if not low <= effect <= high:
+        if not self.possible(effect):
             return None
         return power(
             self.baseline, effect, self.precision.n_control, self.precision.n_arm, self.test
         )
 
+    def possible(self, effect: float) -> bool:
+        """Whether the mean can move so far."""
+        low, high = self.baseline.room
+        return low <= effect <= high
 
-def compare(
-    experiment: Experiment,
-    history: History,
-    assumptions: Assumptions,
-    lift: float,
-    metric: Metric,
-    arm: str,
-    estimator: str,
-    told: Callable[[str], None],
-) -> Comparison:
+    @property
+    def mde_at_one_look(self) -> float | None:
+        """Smallest lift found by one look at the end; the plan's own where no formula holds."""
+        p, scale = self.precision, abs(self.baseline.mean)
+        if p.method != "normal" or not scale or self.test.looks is None:
+            return p.mde_relative
+        once = Significance(self.test.alpha)
+        found = detectable(self.baseline, p.n_control, p.n_arm, p.target, once)
+        return None if found is None else found / scale
+
+
+def compare(setting: Setting, outcome: Outcome, arm: str, estimator: str) -> Comparison:
     """Plan one comparison at the expected lift."""
-    outcome = history.outcomes[metric.name]
-    clusters = _clusters(history, assumptions)
-    baseline = _baseline(outcome, estimator, clusters)
-    plan = experiment.analysis_plan()
-    measured = round(history.units * (1 - outcome.missing))
-    sizes = round(measured * plan.arms[plan.control]), round(measured * plan.arms[arm])
-    judged = _judged(outcome, estimator, sizes, experiment.plan.ci_level)
-    test = _test(experiment, assumptions)
+    metric = outcome.metric
+    adjusted = estimator in ADJUSTED and outcome.adjustment is not None
+    baseline = outcome.baseline(setting.assumptions.acts, adjusted=adjusted)
+    baseline = replace(baseline, clusters=setting.clusters)
+    measured = round(setting.units * (1 - outcome.missing))
+    sizes = setting.sizes(arm, measured)
+    judged = _judged(setting, outcome, arm, measured, adjusted=adjusted)
+    test = setting.test(arm)
     empty = Precision(
-        metric=metric.name, role=_role(experiment, metric), arm=arm, control=plan.control,
+        metric=metric.name, role=setting.role(metric), arm=arm, control=setting.plan.control,
         estimator=estimator, method=judged.method.value, n_control=sizes[0], n_arm=sizes[1],
         alpha=test.alpha, mde=None, mde_relative=None, power=None, power_low=None,
         power_high=None, units_needed=None, simulated=False, note=judged.reason,
+        target=setting.assumptions.power,
     )  # fmt: skip
     found = Comparison(empty, baseline, test, None, measured)
     if judged.method not in (Method.NORMAL, Method.PERMUTATION):
         return found
+    control, treated = baseline.variances(0.0)
+    se = math.sqrt(control / sizes[0] + treated / sizes[1])
+    needed = _units_needed(setting, outcome, found, adjusted=adjusted)
+    found = replace(found, se=se, precision=replace(empty, units_needed=needed))
     if judged.method is Method.NORMAL:
-        shares = plan.arms[plan.control], plan.arms[arm]
-        return _by_formula(found, lift, shares, assumptions.power, 1 - outcome.missing)
-    return _by_simulation(found, experiment, metric, outcome, assumptions, lift, told)
+        found = _by_formula(found, setting)
+    else:
+        found = _by_simulation(found, setting, outcome)
+    return replace(found, precision=_for_reached(found.precision, setting.assumptions.reached))
 
 
-def compare_ratio(
-    experiment: Experiment,
-    history: History,
-    assumptions: Assumptions,
-    lift: float,
-    name: str,
-    arm: str,
-) -> Comparison:
-    """Plan a ratio of two metrics by the delta method over units."""
-    plan, moments = experiment.analysis_plan(), history.ratios[name]
-    baseline = replace(Baseline.of_ratio(moments), clusters=_clusters(history, assumptions))
-    sizes = round(history.units * plan.arms[plan.control]), round(history.units * plan.arms[arm])
-    test = _test(experiment, assumptions)
-    precision = Precision(
-        metric=name, role="secondary", arm=arm, control=plan.control, estimator="ratio_delta",
-        method="normal" if min(sizes) >= MIN_UNITS else "refuse", n_control=sizes[0],
-        n_arm=sizes[1], alpha=test.alpha, mde=None, mde_relative=None, power=None, power_low=None,
-        power_high=None, units_needed=None, simulated=False,
-        note="delta method over units; the analysis of a specification has no ratios yet",
-    )  # fmt: skip
-    found = Comparison(precision, baseline, test, None, history.units)
-    if min(sizes) < MIN_UNITS:
-        return found
-    shares = plan.arms[plan.control], plan.arms[arm]
-    return _by_formula(found, lift, shares, assumptions.power, 1.0)
-
-
-def peeking_prices(
-    experiment: Experiment, assumptions: Assumptions, mde_relative: float | None
-) -> tuple[Peeking, ...]:
-    """Every way of looking, at the looks planned; four when only one is."""
-    alpha = round(1 - experiment.plan.ci_level, 12)
-    times = equal_looks(assumptions.looks if assumptions.looks > 1 else _DEFAULT_LOOKS)
-    found = []
-    for way in WAYS:
-        looks = plan_looks(way, times, alpha)
-        hits, runs = simulate_looks(looks, _LOOK_RUNS, assumptions.seed)
-        honest = way != "naive"
-        factor = inflation(looks, alpha, assumptions.power) if honest else None
-        expected = None
-        if factor is not None:
-            drift = needed_drift(looks, assumptions.power)
-            expected = factor * looks.expected_time(drift)
-        found.append(
-            Peeking(
-                way=way,
-                looks=len(looks.times),
-                false_positives=looks.reach(),
-                simulated_false_positives=hits / runs,
-                simulated_runs=runs,
-                final_bound=looks.bounds[-1],
-                units_factor=factor,
-                mde_factor=None if factor is None else math.sqrt(factor),
-                expected_factor=expected,
-                mde_relative=None
-                if factor is None or mde_relative is None
-                else mde_relative * math.sqrt(factor),
-            )
-        )
-    return tuple(found)
-
-
-def _baseline(outcome: Outcome, estimator: str, clusters: Clusters | None) -> Baseline:
-    """One unit's outcome, as the estimator sees it."""
-    mean, moments = float(outcome.moments.mean[0]), outcome.moments
-    r_squared = outcome.r_squared if estimator == "cuped" else None
-    if outcome.metric.kind == "proportion" and r_squared is None:
-        return replace(Baseline.of_proportion(mean), clusters=clusters)
-    variance = moments.variance if moments.n > 1 else 0.0
-    return Baseline(mean, variance, r_squared=r_squared or 0.0, clusters=clusters)
-
-
-def _clusters(history: History, assumptions: Assumptions) -> Clusters | None:
-    """Clusters as assumed, else as history shows those of the specification."""
-    if assumptions.clusters is None:
-        return history.clusters
-    given = assumptions.clusters
-    return Clusters(given.size, given.icc, given.cv)
-
-
-def _judged(outcome: Outcome, estimator: str, sizes: tuple[int, int], level: float) -> Judgement:
+def _judged(
+    setting: Setting, outcome: Outcome, arm: str, measured: float, *, adjusted: bool
+) -> Judgement:
     """The analysis's own verdict on arms of these sizes that look like history."""
-    moments, metric = outcome.moments.outcome(), outcome.metric.name
-    if estimator == "cuped" and outcome.adjustment is not None:
-        moments = cuped.adjust(outcome.moments, outcome.adjustment)
-    control, arm = (_scaled(moments, n) for n in sizes)
-    judged = judge(control, arm, metric, level)
+    moments, metric, level = outcome.moments, outcome.metric.name, setting.plan.ci_level
+    sizes = setting.sizes(arm, measured)
+    if adjusted and outcome.adjustment is not None:
+        moments = cuped.adjust(moments, outcome.adjustment)
+    control, treated = (_scaled(moments.outcome(), n) for n in sizes)
+    judged = judge(control, treated, metric, level)
     if judged.method is Method.PERMUTATION:
         counts = outcome.values.counts
         expected = (1 - counts.max() / counts.sum()) * min(sizes)
         if expected < MIN_EVENTS:
             note = f"{expected:.1f} events are expected in the smaller arm; {MIN_EVENTS} are needed"
             return Judgement(Method.REFUSE, note)
-    return judged
+    if judged.method is Method.NORMAL and setting.clusters is not None:
+        whole = int(min(sizes) / setting.clusters.size)
+        if whole < MIN_UNITS:
+            note = f"{whole} clusters in the smaller arm; at least {MIN_UNITS} are needed"
+            return Judgement(Method.REFUSE, note)
+    return judged_at_the_end(setting.plan, sizes, sum(setting.shares(arm)), judged)
 
 
 def _scaled(moments: Moments, n: int) -> Moments:
@@ -204,91 +179,101 @@ def _scaled(moments: Moments, n: int) -> Moments:
     )
 
 
-def _by_formula(
-    found: Comparison, lift: float, shares: tuple[float, float], target: float, measured: float
-) -> Comparison:
+def _units_needed(
+    setting: Setting, outcome: Outcome, found: Comparison, *, adjusted: bool
+) -> int | None:
+    """Units with which the lift is found, and the normal approximation holds."""
+    arm, effect = found.precision.arm, setting.lift * abs(found.baseline.mean)
+    if not effect or not found.possible(effect):
+        return None
+    needed = units_needed(
+        found.baseline, effect, *setting.shares(arm), setting.assumptions.power, found.test
+    )
+
+    def normal(units: float) -> bool:
+        judged = _judged(setting, outcome, arm, units, adjusted=adjusted)
+        return judged.method is Method.NORMAL
+
+    if needed is not None and not normal(needed):
+        needed = _smallest(normal, needed)
+    return None if needed is None else math.ceil(needed / (1 - outcome.missing))
+
+
+def _smallest(holds: Callable[[float], bool], low: float) -> float | None:
+    """The least number above ``low`` from which a rule holds; ``None`` where it never does."""
+    high = 2 * low
+    while not holds(high):
+        low, high = high, 2 * high
+        if high > MOST_UNITS:
+            return None
+    while high / low > _FOUND_UNITS:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _by_formula(found: Comparison, setting: Setting) -> Comparison:
     """Fill in what the formulas say."""
     p, baseline = found.precision, found.baseline
-    control, arm = baseline.variances(0.0)
-    se = math.sqrt(control / p.n_control + arm / p.n_arm)
-    mde = detectable(baseline, p.n_control, p.n_arm, target, found.test)
+    mde = detectable(baseline, p.n_control, p.n_arm, setting.assumptions.power, found.test)
     scale = abs(baseline.mean)
-    needed = None
-    if lift and scale and baseline.room[0] <= lift * scale <= baseline.room[1]:
-        needed = units_needed(baseline, lift * scale, *shares, target, found.test)
-    known = found.power_at(lift) if lift else None
     precision = replace(
         p,
         mde=mde,
         mde_relative=mde / scale if mde is not None and scale else None,
-        power=known,
-        units_needed=None if needed is None else math.ceil(needed / measured),
+        power=found.power_at(setting.lift) if setting.lift else None,
     )
-    return replace(found, precision=precision, se=se)
+    wider = 1.0
+    if found.test.looks is not None:
+        bound = found.test.looks(p.n_control + p.n_arm).bounds[-1]
+        wider = bound / StudentT(math.inf).quantiles(1 - p.alpha)[1]
+    return replace(found, precision=precision, interval_se=(found.se or 0.0) * wider)
 
 
-def _by_simulation(
-    found: Comparison,
-    experiment: Experiment,
-    metric: Metric,
-    outcome: Outcome,
-    assumptions: Assumptions,
-    lift: float,
-    told: Callable[[str], None],
-) -> Comparison:
-    """Ask the shipped difference; only the primary metric is worth the time."""
-    p, baseline = found.precision, found.baseline
-    control, arm = baseline.variances(0.0)
-    se = math.sqrt(control / p.n_control + arm / p.n_arm)
-    needed = _units_by_formula(found, experiment, outcome, lift, assumptions)
-    found = replace(found, se=se, precision=replace(p, units_needed=needed))
-    p = found.precision
-    primary = experiment.analysis_plan().primary.name == metric.name
-    alone = p.estimator == "difference" and primary and assumptions.runs > 0
-    if not alone or baseline.clusters is not None or not baseline.mean:
-        reason = f"{p.note}; {_BY_SIMULATION}, and only the primary difference is simulated"
-        return replace(found, precision=replace(p, note=reason))
-    rough = detectable(baseline, p.n_control, p.n_arm, assumptions.power, found.test)
-    wanted = [lift] if lift else []
+def _by_simulation(found: Comparison, setting: Setting, outcome: Outcome) -> Comparison:
+    """Ask the shipped estimator, where it can be asked."""
+    p, baseline, assumptions = found.precision, found.baseline, setting.assumptions
+    reason = _not_simulated(found, setting, outcome)
+    if reason:
+        return replace(found, precision=replace(p, note=f"{p.note}; {reason}"))
+    once = replace(found.test, looks=None)
+    rough = detectable(baseline, p.n_control, p.n_arm, assumptions.power, once)
+    wanted = [setting.lift] if setting.lift else []
     wanted += [] if rough is None else [rough / abs(baseline.mean) * x for x in _SIMULATED_LIFTS]
     runs = []
-    for each in dict.fromkeys(wanted):
-        if not _possible(outcome.values, each, assumptions):
+    for lift in dict.fromkeys(wanted):
+        if not outcome.values.possible(lift, assumptions.acts):
             continue
-        told(f"{assumptions.runs} draws of {metric.name} in {p.arm} at a lift of {each:+.0%}")
+        setting.told(f"{assumptions.runs} draws of {p.metric} in {p.arm} at a lift of {lift:+.0%}")
         runs.append(
             simulate(
-                outcome.values, metric, p.n_control, p.n_arm, each,
-                ci_level=1 - p.alpha, acts=assumptions.acts, runs=assumptions.runs,
-                seed=assumptions.seed,
+                outcome.values, outcome.metric, p.n_control, p.n_arm, lift,
+                ci_level=1 - level_at_the_end(setting.plan, p.alpha), acts=assumptions.acts,
+                runs=assumptions.runs, seed=assumptions.seed, arm=p.arm,
             )
         )  # fmt: skip
-    return replace(
-        found, precision=_stated(p, baseline, runs, lift, assumptions), simulated=tuple(runs)
-    )
+    stated = _stated(p, baseline, runs, setting.lift, assumptions)
+    wider = next((run.interval_se for run in runs), None)
+    return replace(found, precision=stated, simulated=tuple(runs), interval_se=wider)
 
 
-def _units_by_formula(
-    found: Comparison,
-    experiment: Experiment,
-    outcome: Outcome,
-    lift: float,
-    assumptions: Assumptions,
-) -> int | None:
-    """Units that find the lift, where with so many the normal approximation would hold."""
-    p, baseline, plan = found.precision, found.baseline, experiment.analysis_plan()
-    effect = lift * abs(baseline.mean)
-    if not effect or not baseline.room[0] <= effect <= baseline.room[1]:
-        return None
-    shares = plan.arms[p.control], plan.arms[p.arm]
-    needed = units_needed(baseline, effect, *shares, assumptions.power, found.test)
-    if needed is None:
-        return None
-    sizes = round(needed * shares[0]), round(needed * shares[1])
-    judged = _judged(outcome, p.estimator, sizes, experiment.plan.ci_level)
-    if judged.method is not Method.NORMAL:
-        return None
-    return math.ceil(needed / (1 - outcome.missing))
+def _not_simulated(found: Comparison, setting: Setting, outcome: Outcome) -> str:
+    """Why no number stands for a permutation test, and the way out; empty where one can."""
+    p, assumptions = found.precision, setting.assumptions
+    if assumptions.runs == 0:
+        return "simulation is left out (runs: 0), and no formula holds for this comparison"
+    if outcome.linearised:
+        return "a ratio is not simulated; units needed are those from which the formula holds"
+    if p.estimator != "difference":
+        return "only the plain difference is simulated, count on what that one finds"
+    if setting.clusters is not None:
+        return (
+            "units drawn one by one do not stand for clusters; declare cluster in the "
+            "specification, so that history is added up"
+        )
+    if p.role != "primary" and assumptions.simulate != "all":
+        return "only the primary metric is simulated; simulate: all asks for the others"
+    return "" if found.baseline.mean else "history has no mean to compare with"
 
 
 def _stated(
@@ -310,19 +295,8 @@ def _stated(
     )
 
 
-def _possible(values: Values, lift: float, assumptions: Assumptions) -> bool:
-    """Whether so many more units can act."""
-    if assumptions.acts == "amounts":
-        return True
-    share = 1 - values.counts.max() / values.counts.sum()
-    return bool(0 <= share * (1 + lift) <= 1)
-
-
-def _test(experiment: Experiment, assumptions: Assumptions) -> Significance:
-    alpha = round(1 - experiment.plan.ci_level, 12)
-    return Significance(per_comparison(alpha, len(experiment.arms) - 1, assumptions.comparisons))
-
-
-def _role(experiment: Experiment, metric: Metric) -> str:
-    primary = experiment.analysis_plan().primary.name
-    return "primary" if metric.name == primary else metric.role
+def _for_reached(p: Precision, reached: float | None) -> Precision:
+    """The lift among units reached that the smallest lift of all units comes from."""
+    if reached is None or p.mde_relative is None:
+        return p
+    return replace(p, mde_reached=p.mde_relative / reached)

@@ -46,7 +46,8 @@ class Stake:
     """The comparison that money hangs on, in major units of the cost's currency per unit.
 
     ``baseline`` is the control's mean, ``se`` the standard error that the difference will have,
-    ``None`` where the analysis will refuse.
+    ``None`` where the analysis will refuse; ``interval_se`` is that of the normal with the longer
+    side of the interval it will print, ``se`` when it is not given.
     """
 
     arm: str
@@ -56,6 +57,12 @@ class Stake:
     n_control: int
     units: int
     note: str = ""
+    interval_se: float | None = None
+
+    @property
+    def stated_se(self) -> float:
+        """Standard error that a decision will be taken by."""
+        return max(self.se or 0.0, self.interval_se or 0.0)
 
 
 def unit_normal_loss(u: float) -> float:
@@ -90,6 +97,17 @@ def value_by_rule(mean: float, sd: float, se: float, hurdle: float) -> float:
     return scaled - max(mean, 0.0)
 
 
+def value_when_stated(mean: float, sd: float, se: float, stated: float) -> float:
+    """Expected gain for one unit when one believes a standard error larger than the true one.
+
+    One scales where the posterior mean under ``stated`` is above zero; with ``stated`` = ``se`` it
+    is :func:`value_of_information`.
+    """
+    if stated <= se or sd == 0:
+        return value_of_information(mean, sd, se)
+    return value_by_rule(mean, sd, se, -mean * (stated / sd) ** 2)
+
+
 def money(
     stake: Stake, cost: Cost, prior: Prior, repeats: float, rule: DecisionRule | None = None
 ) -> Money:
@@ -103,7 +121,7 @@ def money(
     hurdle = None
     if stake.se is not None:
         se = cost.margin * stake.se
-        information = many * value_of_information(mean, sd, se)
+        information = many * value_when_stated(mean, sd, se, cost.margin * stake.stated_se)
         hurdle = None if rule is None else _hurdle(rule, stake, cost, per_unit)
         if hurdle is not None:
             rule_value = many * value_by_rule(mean, sd, se, hurdle)
@@ -133,7 +151,7 @@ def _hurdle(rule: DecisionRule, stake: Stake, cost: Cost, per_unit: float) -> fl
     """Net benefit, as estimated, from which a rule holds; ``None`` for rules of another form.
 
     The analysis takes the posterior from the data alone: P(effect > x) ≥ p is the same as
-    estimate ≥ x + z_p · se.
+    estimate ≥ x + z_p · se, with the standard error that its interval stands for.
     """
     from scipy.special import ndtri
 
@@ -146,7 +164,7 @@ def _hurdle(rule: DecisionRule, stake: Stake, cost: Cost, per_unit: float) -> fl
     }
     if not rule.at_least or stake.se is None:
         return None
-    needed = effects[rule.quantity] + float(ndtri(rule.probability)) * stake.se
+    needed = effects[rule.quantity] + float(ndtri(rule.probability)) * stake.stated_se
     return cost.margin * needed - per_unit
 
 

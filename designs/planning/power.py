@@ -8,9 +8,9 @@ reference    ``welch_t`` (default, what the analysis uses): each arm has its own
              variance and n₁ + n₂ − 2 degrees of freedom. ``normal``: known variances.
              ``pooled_z``: the z-test of proportions, pooled under no effect (Fleiss, Levin and
              Paik 2003, Statistical Methods for Rates and Proportions, chapter 4).
-variance     ``own`` (default): a proportion has p(1 − p) in each arm, a mean the same
-             variance in both. ``average``: the mean of both arms' variances for each.
-             ``control``: the control's for both.
+variance     ``own`` (default): each arm has its own, see :mod:`designs.planning.baseline`.
+             ``average``: the mean of both arms' variances for each. ``control``: the
+             control's for both.
 comparisons  ``none`` (default: the analysis judges each arm at its own level),
              ``bonferroni``, ``sidak``, or ``holm``: the level of Holm's first step, a lower
              bound, because later steps are less strict.
@@ -24,21 +24,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from designs.planning.baseline import Baseline
 from measure.errors import InputError
 from measure.incrementality.difference import welch_dof
-from measure.moments import Moments
+from measure.incrementality.sequential_boundaries import Looks
 
 Alternative = Literal["two-sided", "greater", "less"]
 Reference = Literal["welch_t", "pooled_t", "normal", "pooled_z"]
-Variance = Literal["own", "average", "control"]
 Comparisons = Literal["none", "bonferroni", "holm", "sidak"]
-Kind = Literal["mean", "proportion", "ratio"]
 
 MOST_UNITS = 1e12
 """Beyond this many units an effect counts as not detectable."""
+_MOST_ERRORS = 1e6
+"""Standard errors beyond which no effect is looked for: where the variance grows with the effect,
+power may stay below any target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,101 +50,12 @@ class Significance:
     alpha: float = 0.05
     alternative: Alternative = "two-sided"
     reference: Reference = "welch_t"
+    looks: Callable[[float], Looks] | None = None
+    """Boundaries of a sequential plan by the number of units compared, two-sided; power is then
+    the chance of crossing at any look."""
 
     def __post_init__(self) -> None:
         _inside("alpha", self.alpha)
-
-
-@dataclass(frozen=True, slots=True)
-class Clusters:
-    """Units that are assigned together: mean size, coefficient of variation, correlation.
-
-    ``icc`` is the intraclass correlation of the outcome.
-    """
-
-    size: float
-    icc: float
-    cv: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.size >= 1:
-            raise InputError.rule("clusters.size", self.size, "must be at least 1")
-        if not 0 <= self.icc <= 1:
-            raise InputError.rule("clusters.icc", self.icc, "must lie between 0 and 1")
-        if not self.cv >= 0:
-            raise InputError.rule("clusters.cv", self.cv, "must not be negative")
-
-    @property
-    def design_effect(self) -> float:
-        """How much larger the variance of a mean is: 1 + ((1 + cv²) m − 1) · ICC.
-
-        Eldridge, Ashby and Kerry (2006), International Journal of Epidemiology 35(5); with equal
-        sizes it is Kish's 1 + (m − 1) · ICC.
-        """
-        return 1 + max((1 + self.cv**2) * self.size - 1, 0.0) * self.icc
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What one unit does without the treatment.
-
-    ``r_squared`` is the share of variance that covariates explain (CUPED takes it out);
-    ``mean`` of a ratio is the ratio, ``variance`` that of its linearised value per unit.
-    """
-
-    mean: float
-    variance: float
-    kind: Kind = "mean"
-    r_squared: float = 0.0
-    clusters: Clusters | None = None
-    treated: Variance = "own"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.mean) and math.isfinite(self.variance) and self.variance >= 0):
-            raise InputError.rule("variance", self.variance, "must be finite and not negative")
-        if not 0 <= self.r_squared < 1:
-            raise InputError.rule("r_squared", self.r_squared, "must be at least 0 and below 1")
-        if self.kind == "proportion" and not 0 <= self.mean <= 1:
-            raise InputError.rule("mean", self.mean, "must lie between 0 and 1 for a proportion")
-
-    @classmethod
-    def of_proportion(cls, share: float) -> Baseline:
-        """A 0/1 outcome."""
-        return cls(share, share * (1 - share), "proportion")
-
-    @classmethod
-    def of_ratio(cls, moments: Moments) -> Baseline:
-        """Sum of the first column over sum of the second, by the delta method over units.
-
-        Deng, Knoblich and Lu (2018), KDD, equation 4: the variance of (x − R y)/ȳ per unit.
-        """
-        ratio, denominator = float(moments.mean[0] / moments.mean[1]), float(moments.mean[1])
-        spread = moments.covariance
-        linear = spread[0, 0] - 2 * ratio * spread[0, 1] + ratio**2 * spread[1, 1]
-        return cls(ratio, max(float(linear), 0.0) / denominator**2, "ratio")
-
-    def adjusted(self, r_squared: float) -> Baseline:
-        """The same outcome with covariates that explain this share of its variance."""
-        return replace(self, r_squared=r_squared)
-
-    def variances(self, effect: float) -> tuple[float, float]:
-        """Variance of one unit's outcome in control and arm when the arm's mean moves."""
-        arm = self.variance
-        if self.kind == "proportion" and self.treated != "control":
-            share = self.mean + effect
-            arm = max(share * (1 - share), 0.0)
-        control = self.variance
-        if self.treated == "average":
-            control = arm = (control + arm) / 2
-        left = (1 - self.r_squared) * (self.clusters.design_effect if self.clusters else 1.0)
-        return control * left, arm * left
-
-    @property
-    def room(self) -> tuple[float, float]:
-        """Largest possible fall and rise of the mean."""
-        if self.kind == "proportion":
-            return -self.mean, 1 - self.mean
-        return -math.inf, math.inf
 
 
 def per_comparison(alpha: float, comparisons: int, method: Comparisons) -> float:
@@ -175,6 +88,8 @@ def power(
     error = control / n_control + arm / n_arm
     if error <= 0:
         return 1.0 if effect else 0.0
+    if test.looks is not None:
+        return test.looks(n_control + n_arm).reach(abs(effect) / math.sqrt(error))
     dof = _dof(baseline, control, arm, n_control, n_arm, test.reference)
     null = (
         _null_error(baseline, effect, n_control, n_arm) if test.reference == "pooled_z" else error
@@ -204,7 +119,7 @@ def detectable(
     def gap(size: float) -> float:
         return power(baseline, sign * size, n_control, n_arm, test) - target
 
-    edge = _bracket(gap, start, limit)
+    edge = _bracket(gap, start, min(limit, start * _MOST_ERRORS))
     return None if edge is None else sign * _root(gap, 0.0, edge)
 
 
@@ -338,7 +253,7 @@ def _null_error(baseline: Baseline, effect: float, n_control: float, n_arm: floa
     if baseline.kind != "proportion":
         raise InputError.rule("reference", "pooled_z", "is a test of proportions", "Use welch_t.")
     pooled = baseline.mean + effect * n_arm / (n_control + n_arm)
-    left = (1 - baseline.r_squared) * (baseline.clusters.design_effect if baseline.clusters else 1)
+    left = (1 - baseline.r_squared) * baseline.design_effect
     return pooled * (1 - pooled) * left * (1 / n_control + 1 / n_arm)
 
 

@@ -57,6 +57,8 @@ class Precision(Result):
     units_needed: int | None
     simulated: bool
     note: str = ""
+    target: float = 0.8
+    mde_reached: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class DurationPoint(Result):
     """The primary metric when outcomes count for ``days`` after assignment.
 
     ``units`` are those assigned at the start; ``active`` of them did something by then (distinct
-    units, so they grow ever more slowly), ``newcomers`` would have joined meanwhile.
+    units, so they grow ever more slowly), ``newcomers`` would have joined meanwhile. ``method`` is
+    what the analysis would use; ``mde_relative`` is by formula also where it is a permutation test,
+    which finds less.
     """
 
     days: int
@@ -89,6 +93,7 @@ class DurationPoint(Result):
     mean: float
     sd: float
     mde_relative: float | None
+    method: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +165,33 @@ class Curse(Result):
 
 @dataclass(frozen=True, slots=True)
 class Season(Result):
-    """Orders by weekday as a multiple of the average day, Monday first, from whole weeks."""
+    """Orders by weekday as a multiple of the average day, Monday first, from whole weeks.
+
+    ``weekly`` and ``yearly`` are shares of the variation around the trend that a week's and a
+    year's pattern explain (strength of seasonality by STL), from two periods on.
+    """
 
     weekdays: tuple[float, ...]
     weeks: int
     share_explained: float | None
+    weekly: float | None = None
+    yearly: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placebo(Result):
+    """How often orders changed by the smallest detectable lift when nothing was done.
+
+    ``pairs`` are windows of ``days`` days and the window before each, one step of a day apart, in
+    history; in ``changed`` of them orders rose or fell by ``lift`` or more. It is what a reading
+    without a control group would have called an effect.
+    """
+
+    days: int
+    pairs: int
+    changed: int
+    lift: float
+    largest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +217,7 @@ class DesignPlan(Result):
     simulations: tuple[Simulated, ...]
     checks: tuple[Check, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    placebo: Placebo | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The ``plan`` JSON document."""

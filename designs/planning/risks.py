@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from designs.planning.results import Curse, DurationPoint, Money, Peeking, Precision, Season
+from measure.incrementality.sequential import NEAR
 from measure.incrementality.small_holdout import MIN_UNITS
+from measure.methods import Sequential
 from measure.results import Check, Outcome, Severity
 
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ def season_check(
     if faults:
         return _flagged("P5", "; ".join(faults))
     known = "" if season is None else f"; {season.weeks} whole weeks were read"
+    if season is not None and season.weekly is not None:
+        known += f", weekdays explain {season.weekly:.0%} of what is not trend"
     reach = f", {len(duration)} durations compared" if duration else ""
     return _passed("P5", f"whole weeks, no unusual season{known}{reach}")
 
@@ -155,13 +159,13 @@ def many_check(experiment: Experiment, alpha: float) -> Check:
 
 
 def looks_check(
-    experiment: Experiment, assumptions: Assumptions, peeking: Sequence[Peeking]
+    experiment: Experiment, units: int, assumptions: Assumptions, peeking: Sequence[Peeking]
 ) -> Check:
-    """P8: looks are planned, the plan has one."""
+    """P8: looks are planned that the plan does not allow, or that never come due."""
+    if experiment.plan.sequential:
+        return _sequential_check(experiment, units, assumptions, peeking)
     if assumptions.looks == 1:
         return _passed("P8", "one look, at the end")
-    if experiment.plan.sequential:
-        return _passed("P8", f"{assumptions.looks} looks under a sequential plan")
     naive = next((p for p in peeking if p.way == "naive"), None)
     level = 1 - experiment.plan.ci_level
     rate = (
@@ -169,6 +173,32 @@ def looks_check(
     )
     message = f"{assumptions.looks} looks are planned, but sequential is false{rate}"
     return _flagged("P8", message)
+
+
+def _sequential_check(
+    experiment: Experiment, units: int, assumptions: Assumptions, peeking: Sequence[Peeking]
+) -> Check:
+    """Whether the looks of a sequential plan can be taken, and what they cost."""
+    sequential = experiment.plan.sequential or Sequential()
+    anytime = sequential.method == "anytime_valid"
+    way = "anytime" if anytime else sequential.method
+    factor = next((p.units_factor for p in peeking if p.way == way), None)
+    price = "" if factor is None else f", for {factor:.2f} times the units at equal power"
+    if anytime:
+        return _passed("P8", f"any number of looks{price}")
+    faults = []
+    if assumptions.looks > len(sequential.looks):
+        faults.append(f"{assumptions.looks} looks are wanted")
+    planned = sequential.planned_units
+    if planned is not None and abs(units / planned - 1) > NEAR:
+        faults.append(f"planned_units is {planned:,}, but {units:,} units can be assigned")
+    if experiment.source is None and len(sequential.looks) > 1:
+        faults.append("units are assigned at the start, so only the last look comes due")
+    due = ", ".join(f"{100 * look:.3g}" for look in sequential.looks)
+    message = f"{len(sequential.looks)} looks at {due} % of the planned units{price}"
+    if faults:
+        return _flagged("P8", "; ".join([message, *faults]))
+    return _passed("P8", message)
 
 
 def cost_check(money: Sequence[Money]) -> Check:
@@ -181,8 +211,15 @@ def cost_check(money: Sequence[Money]) -> Check:
         f"the holdout is expected to {verb} {best.currency} {abs(best.cost):,.0f}, its answer is "
         f"worth {best.currency} {best.information:,.0f}"
     )
+    losing = [m for m in money if m.rule_value is not None and m.rule_value < -m.information]
+    if losing:
+        worst = min(losing, key=lambda m: m.rule_value or 0.0)
+        message += (
+            f"; deciding {worst.arm!r} by {worst.rule} is expected to lose {worst.currency} "
+            f"{-(worst.rule_value or 0.0):,.0f} against deciding now"
+        )
     if best.cost <= best.information:
-        return _passed("P9", message)
+        return _flagged("P9", message) if losing else _passed("P9", message)
     if best.break_even_repeats is not None:
         message += f"; it pays from {best.break_even_repeats:,.1f} repetitions on"
     return _flagged("P9", message)

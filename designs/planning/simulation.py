@@ -4,11 +4,8 @@ Where a holdout is small and its metric skewed, the analysis does not use a norm
 it deals a permutation test, or refuses. No formula says what such a test finds, so the planner
 draws units from the values that history holds and asks the estimator itself, as often as told.
 
-How a treatment acts is an assumption, named:
-
-``buyers``    more units do what few do: the chance of a value other than the commonest is
-              multiplied by 1 + lift (default; a proportion knows no other)
-``amounts``   every value is multiplied by 1 + lift
+How a treatment acts is an assumption, named in :mod:`designs.planning.baseline`. ``buyers`` needs
+a metric whose commonest value is zero; others are planned by ``amounts``.
 """
 
 from __future__ import annotations
@@ -17,11 +14,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from designs.planning.baseline import Acts
 from measure.errors import InputError
 from measure.incrementality.contrast import Inference, StudentT, infer
 from measure.incrementality.difference import difference
@@ -33,7 +30,6 @@ from measure.results import Result
 
 Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Acts = Literal["buyers", "amounts"]
 
 BAND_LEVEL = 0.99
 DEALS = 999
@@ -63,20 +59,37 @@ class Values:
         """Moments of the outcome."""
         return weighted_moments("outcome", self.values, self.counts)
 
+    @property
+    def acting(self) -> float:
+        """Share of units with a value other than zero."""
+        return float(self.counts[self.values != 0].sum() / self.counts.sum())
+
+    def way(self, acts: Acts) -> Acts:
+        """The way in which a lift of this outcome can come about."""
+        commonest = float(self.values[int(np.argmax(self.counts))])
+        return "amounts" if acts == "buyers" and commonest != 0 else acts
+
+    def possible(self, lift: float, acts: Acts) -> bool:
+        """Whether there are units enough to act."""
+        return self.way(acts) != "buyers" or 0 <= self.acting * (1 + lift) <= 1
+
     def treated(self, lift: float, acts: Acts) -> tuple[Vector, Vector]:
-        """Values and chances of a treated unit.
+        """Values and chances of a treated unit, whose mean is ``lift`` times its size higher.
 
         :class:`InputError` when the lift asks for more than everybody, or fewer than nobody.
         """
-        if acts == "amounts":
-            return self.values * (1 + lift), self.chances
-        common = int(np.argmax(self.counts))
-        chances = self.chances * (1 + lift)
-        rest = float(chances.sum() - chances[common])
+        mean = float(self.values @ self.chances)
+        factor = 1 + math.copysign(lift, lift * mean)
+        way = self.way(acts)
+        if way == "shift":
+            return self.values + lift * abs(mean), self.chances
+        if way == "amounts":
+            return self.values * factor, self.chances
+        rest = self.acting * factor
         if not 0 <= rest <= 1:
             raise InputError.rule("lift", lift, f"would need {rest:.0%} of the units to act")
-        chances[common] = 1 - rest
-        return self.values, chances
+        zero = self.values == 0
+        return self.values, np.where(zero, 1 - rest, self.chances * factor)
 
     def effect(self, lift: float, acts: Acts) -> float:
         """Difference of the means that a lift makes."""
@@ -104,6 +117,7 @@ class Simulated(Result):
     ``found`` counts intervals that exclude zero on the side of the lift, ``wrong`` those on the
     other side, ``refused`` draws without an estimate, ``permuted`` those judged by permutation.
     ``low`` and ``high`` bound the probability of ``found`` (Wilson's interval, 99 %).
+    ``interval_se`` is the median standard error of the normal with the interval's longer side.
     """
 
     lift: float
@@ -114,6 +128,9 @@ class Simulated(Result):
     permuted: int
     low: float
     high: float
+    metric: str = ""
+    arm: str = ""
+    interval_se: float | None = None
 
     @property
     def power(self) -> float:
@@ -133,6 +150,7 @@ def simulate(
     runs: int = 400,
     seed: int = 1,
     deals: int = DEALS,
+    arm: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Simulated:
     """Run the shipped difference on ``runs`` draws of both arms from history.
@@ -145,11 +163,12 @@ def simulate(
     treated_values, treated_chances = history.treated(lift, acts)
     rng = np.random.default_rng(seed)
     found = wrong = refused = permuted = 0
+    errors: list[float] = []
     for run in range(runs):
         control = Drawn(history.values, rng.multinomial(n_control, history.chances))
-        arm = Drawn(treated_values, rng.multinomial(n_arm, treated_chances))
+        treated = Drawn(treated_values, rng.multinomial(n_arm, treated_chances))
         judged, numbers = estimate(
-            control, arm, metric, ci_level=ci_level, seed=seed * 1_000_003 + run, deals=deals
+            control, treated, metric, ci_level=ci_level, seed=seed * 1_000_003 + run, deals=deals
         )
         permuted += judged is Method.PERMUTATION
         if numbers is None:
@@ -158,10 +177,14 @@ def simulate(
             up, down = numbers.ci_low > 0, numbers.ci_high < 0
             found += up if lift >= 0 else down
             wrong += down if lift >= 0 else up
+            errors.append(numbers.normal_se(ci_level))
         if progress is not None:
             progress(run + 1)
     low, high = binomial_band(found, runs)
-    return Simulated(lift, runs, found, wrong, refused, permuted, low, high)
+    typical = float(np.median(errors)) if errors else None
+    return Simulated(
+        lift, runs, found, wrong, refused, permuted, low, high, metric.name, arm, typical
+    )
 
 
 def estimate(

@@ -35,7 +35,7 @@ class Amendment(StrEnum):
 RULES: Mapping[str, Amendment] = {
     "key": Amendment.PHASE,
     "title": Amendment.FREE,
-    "hypothesis": Amendment.FREE,
+    "hypothesis": Amendment.DECISION,
     "unit": Amendment.PHASE,
     "source": Amendment.PHASE,
     "arms": Amendment.PHASE,
@@ -88,6 +88,16 @@ def changes(old: Experiment, new: Experiment) -> tuple[FieldChange, ...]:
     )
 
 
+def departures(old: Experiment, new: Experiment) -> tuple[str, ...]:
+    """Return the fields whose difference makes an analysis another than the one registered."""
+    before, after = old.model_dump(), new.model_dump()
+    return tuple(
+        name
+        for name in before
+        if before[name] != after[name] and RULES.get(name, Amendment.PHASE) in _DEPARTS
+    )
+
+
 def require_valid(old: Experiment, new: Experiment) -> None:
     """Refuse a change that a running experiment could not survive, with the way out."""
     before, after = old.model_dump(), new.model_dump()
@@ -100,6 +110,9 @@ def require_valid(old: Experiment, new: Experiment) -> None:
             raise LifecycleError(
                 f"{old.key!r} is running; {what}: {name} {rule}. {_way_out(old.key, rule)}"
             )
+
+
+_DEPARTS = {Amendment.PHASE, Amendment.PLAN, Amendment.DECISION}
 
 
 def phase_of(key: str) -> tuple[str, int]:

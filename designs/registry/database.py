@@ -8,7 +8,7 @@ instead. PostgreSQL: the first statement of every writer locks the one row of th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from designs.registry.migrate import migrate, schema_of
-from designs.registry.models import SCHEMA, HeadRow
+from designs.registry.models import SCHEMA, EventRow, HeadRow
 from measure.errors import RegistryError
 
 BUSY_MILLISECONDS = 30_000
@@ -54,14 +54,22 @@ class Database:
         """
         writer = self.engine.execution_options(truelift_begin="BEGIN IMMEDIATE")
         with self._translated(), Session(writer) as session, session.begin():
-            yield session, session.scalars(select(HeadRow).with_for_update()).one()
+            head = session.scalars(select(HeadRow).with_for_update()).one_or_none()
+            if head is None:
+                raise RegistryError(
+                    f"registry {self.url}: the head of the audit is gone. Restore it from a backup."
+                )
+            yield session, head
 
-    def prepare(self, now: int) -> None:
-        """Make the tables of a new registry, upgrade an older one, refuse a later one's."""
+    def prepare(self, now: int, seal: Callable[[Session, HeadRow], None] | None) -> None:
+        """Make the tables of a new registry, upgrade an older one, refuse a later one's.
+
+        ``seal`` vouches for rows of the audit from before its chain; whoever has no key has none.
+        """
         with self._translated(), self.engine.connect() as connection:
             found = schema_of(connection)
         if found is None or found < SCHEMA:
-            self._migrate(now)
+            self._migrate(now, seal)
         elif found > SCHEMA:
             raise RegistryError(
                 f"{self.url}: written by a later release (schema {found}, this one knows "
@@ -72,7 +80,7 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
 
-    def _migrate(self, now: int) -> None:
+    def _migrate(self, now: int, seal: Callable[[Session, HeadRow], None] | None) -> None:
         """Migrate in one transaction that holds the write lock; another process may be faster."""
         writer = self.engine.execution_options(truelift_begin="BEGIN IMMEDIATE")
         with (
@@ -88,6 +96,25 @@ class Database:
             if found is None or found < SCHEMA:
                 migrate(connection, now)
                 _require_whole(connection, embedded=self._embedded)
+                self._seal(connection, seal)
+
+    def _seal(
+        self, connection: Connection, seal: Callable[[Session, HeadRow], None] | None
+    ) -> None:
+        """Vouch for the rows of an earlier release while the upgrade holds the write lock."""
+        with Session(connection) as session:
+            if (
+                session.scalars(select(EventRow.sequence).where(EventRow.hash == "")).first()
+                is None
+            ):
+                return
+            if seal is None:
+                raise RegistryError(
+                    f"registry {self.url}: an earlier release wrote it, and its upgrade needs the "
+                    "workspace's key. Run `truelift audit verify` in the workspace once."
+                )
+            seal(session, session.scalars(select(HeadRow)).one())
+            session.commit()  # into the transaction of the upgrade, which is still open
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

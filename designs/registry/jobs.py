@@ -22,6 +22,7 @@ from sqlalchemy import select, update
 from designs.registry.audit import one_line
 from designs.registry.models import JobRow
 from designs.registry.records import iso, iso_or_none
+from measure.errors import RegistryError
 from measure.results import Result
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ class Jobs:
 
     def _beat(self, number: int, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
-            self._change(number, heartbeat_at=self._now())
+            try:
+                self._change(number, heartbeat_at=self._now())
+            except RegistryError:
+                continue  # a busy or full database: the work goes on, and the next beat may get in
 
     def _finish(self, number: int, state: str, note: str) -> None:
         self._change(number, state=state, note=note, finished_at=self._now())

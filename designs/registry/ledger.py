@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -75,6 +76,11 @@ class Ledger:
         known = self.session.scalars(select(ExperimentRow.key)) if "-phase-" in key else ()
         return phase_number(key, frozenset(known))
 
+    def last_step(self, key: str) -> EventRow | None:
+        """The last step that was taken with an experiment, refusals left out."""
+        steps = select(EventRow).where(EventRow.key == key, EventRow.what.in_(list(Step)))
+        return self.session.scalars(steps.order_by(EventRow.sequence.desc()).limit(1)).first()
+
     def require(self, step: Step, row: ExperimentRow) -> None:
         """Refuse a step that the state of an experiment does not allow."""
         require(
@@ -91,10 +97,23 @@ class Ledger:
         row = self.session.get(ExperimentRow, key)
         if row is None:
             return Subject(key)
+        approved = row.approved or 0
         unapproved = select(VersionRow.registered_by).where(
-            VersionRow.key == key, VersionRow.version > (row.approved or 0)
+            VersionRow.key == key, VersionRow.version > approved
         )
-        return Subject(key, frozenset(self.session.scalars(unapproved)))
+        authors = frozenset(self.session.scalars(unapproved))
+        return Subject(key, authors, self._accounts(key, approved))
+
+    def _accounts(self, key: str, approved: int) -> frozenset[str]:
+        """Accounts of people under which versions after the approved one were written."""
+        written = select(EventRow.account, EventRow.detail).where(
+            EventRow.key == key, EventRow.what == Step.REGISTER, EventRow.account != ""
+        )
+        return frozenset(
+            account
+            for account, detail in self.session.execute(written)
+            if self.policy.is_person(account) and json.loads(detail)["version"] > approved
+        )
 
     def demands(self, row: ExperimentRow, planned_units: int | None) -> tuple[Demand, ...]:
         """Sign-offs that the version under review needs, given or not."""
@@ -109,12 +128,17 @@ class Ledger:
         )
         return tuple(self.session.scalars(given))
 
-    def outstanding(self, key: str, planned_units: int | None) -> tuple[str, ...]:
-        """Sign-offs still missing, each as one phrase; an approval by anybody comes first."""
+    def outstanding(
+        self, key: str, planned_units: int | None, also: str | None = None
+    ) -> tuple[str, ...]:
+        """Sign-offs still missing, each as one phrase; an approval by anybody comes first.
+
+        ``also`` is a role that signs just now.
+        """
         row = self.row(key)
-        signed = self.signed(row)
-        missing = () if signed else ("an approval by somebody who did not write it",)
-        roles = {approval.role for approval in signed}
+        roles = {approval.role for approval in self.signed(row)}
+        roles |= set() if also is None else {also}
+        missing = () if roles else ("an approval by somebody who did not write it",)
         demands = self.demands(row, planned_units)
         return (*missing, *(str(demand) for demand in demands if demand.role not in roles))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of these tables; a registry with a higher one is refused."""
 
 _KEY = String(80)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from designs.registry.access import Actor, Role
+from designs.registry.access import Actor, Role, identity
 from measure.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class ApprovalRule:
     spend_above: float | None = None
     """Holds when the planned spend is above this, or is not known. Major units of currency."""
     control_below: float | None = None
-    """Holds when the control's share is below this (0.05 is 5 %)."""
+    """Holds when the control's share is below this (0.05 is 5 %), in any cohort."""
 
     def because(self, experiment: Experiment, planned_units: int | None) -> str | None:
         """Why the rule asks for a sign-off; ``None`` when it does not."""
         if self.control_below is not None:
-            share = experiment.arms[experiment.control]
+            share = smallest_control(experiment)
             low = share < self.control_below
             return f"control share {share:.6g} < {self.control_below:.6g}" if low else None
         if self.spend_above is not None:
@@ -85,6 +85,7 @@ class Policy:
         if approvals not in APPROVALS:
             raise InputError.rule(f"{where}: approvals", approvals, 'must be "none" or "required"')
         named = {_person(name, where): _role(r, where) for name, r in (people or {}).items()}
+        _require_apart(named, where)
         rules = tuple(_rule(entry, n, where) for n, entry in enumerate(approval_rules, 1))
         required = approvals == "required"
         if required and len(named) < 2:
@@ -99,9 +100,14 @@ class Policy:
             )
         return cls(required, named, rules)
 
-    def actor(self, name: str) -> Actor:
-        """Who a name is in this workspace."""
-        return Actor(name, self.people.get(name), trusted=not self.people)
+    def actor(self, name: str, account: str = "") -> Actor:
+        """Who a name is in this workspace, and whose account it acts from."""
+        personal = account if self.is_person(account) else ""
+        return Actor(name, self.people.get(name), trusted=not self.people, account=personal)
+
+    def is_person(self, account: str) -> bool:
+        """Whether an account is that of one of the people, and not one that many share."""
+        return bool(account) and identity(account) in map(identity, self.people)
 
     def demands(self, experiment: Experiment, planned_units: int | None) -> tuple[Demand, ...]:
         """Sign-offs that an experiment needs beyond one approval by somebody else."""
@@ -112,6 +118,14 @@ class Policy:
     def weighs_spend(self) -> bool:
         """Whether any rule asks how much money is planned."""
         return any(rule.spend_above is not None for rule in self.rules)
+
+
+def smallest_control(experiment: Experiment) -> float:
+    """Return the control's share where it is smallest: overall, or in a cohort with its own."""
+    shares = [experiment.arms[experiment.control]]
+    if experiment.allocation is not None:
+        shares += [cohort[experiment.control] for cohort in experiment.allocation.shares.values()]
+    return min(shares)
 
 
 def planned_spend(experiment: Experiment, planned_units: int | None) -> float | None:
@@ -132,6 +146,18 @@ def _person(name: str, where: str) -> str:
         rule = "must be 1 to 200 printable characters on one line, without blanks around"
         raise InputError.rule(f"{where}: [people]", name, rule)
     return name
+
+
+def _require_apart(people: Mapping[str, Role], where: str) -> None:
+    """Refuse two spellings of one name: the second would approve what the first wrote."""
+    known: dict[str, str] = {}
+    for name in people:
+        other = known.setdefault(identity(name), name)
+        if other != name:
+            raise InputError(
+                f"{where}: [people]: {other!r} and {name!r} read as one name. Keep one, or write "
+                "the names in full."
+            )
 
 
 def _role(value: Any, where: str) -> Role:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from designs.registry.amendments import FieldChange, changes
+from designs.registry.agreement import Replay
+from designs.registry.amendments import FieldChange, changes, departures
 from designs.registry.audit import Head, Verification, verify
 from designs.registry.ledger import Ledger, chain, version_of
 from designs.registry.models import EventRow, ExperimentRow, HeadRow, ResultRow, VersionRow
@@ -16,6 +18,7 @@ from designs.registry.records import Entry, Event, Version, iso
 from measure.errors import UnknownName
 
 if TYPE_CHECKING:
+    from designs.experiment import Experiment
     from designs.registry.database import Database
     from designs.registry.lifecycle import Step
     from measure.plan import AnalysisPlan
@@ -50,6 +53,19 @@ class Reading:
         """Whether a plan is the one frozen at the start; anything else is exploratory."""
         with self._database.reading() as session:
             return Ledger(session, Policy()).row(key).plan_hash == plan.content_hash()
+
+    def is_as_registered(self, key: str, experiment: Experiment) -> bool:
+        """Whether an analysis of this specification is the one planned before the start.
+
+        Its plan must be the frozen one, and nothing else that decides what is measured or concluded
+        may differ from the version in force: who is one unit, who is in which arm, which rule.
+        """
+        with self._database.reading() as session:
+            ledger = Ledger(session, Policy())
+            row = ledger.row(key)
+            if row.plan_hash != experiment.analysis_plan().content_hash():
+                return False
+            return not departures(ledger.meaning(row), experiment)
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The recorded analysis, ``None`` before the conclusion."""
@@ -109,7 +125,11 @@ class Reading:
         with self._database.reading() as session:
             row = session.scalars(select(HeadRow)).one_or_none()
             stored = Head(row.sequence, row.hash) if row else Head(0, "")
-            return verify(chain(session), key, stored, exported)
+            found = verify(chain(session), key, stored, exported)
+            if not found.intact:
+                return found
+            record = Replay(chain(session)).disagreement(session)
+            return dataclasses.replace(found, record=record)
 
 
 def _event(row: EventRow) -> Event:

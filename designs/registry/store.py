@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from designs.registry.access import Action, authorize
-from designs.registry.audit import Head, Verification, chain_key
+from designs.registry.access import Action, Subject, authorize
+from designs.registry.audit import Head, Verification, chain_key, one_line
 from designs.registry.database import Database
 from designs.registry.jobs import Job, Jobs
 from designs.registry.ledger import Ledger
@@ -16,19 +16,26 @@ from designs.registry.lifecycle import OPEN, State, Step
 from designs.registry.policy import Policy
 from designs.registry.reading import Reading
 from designs.registry.records import Entry, micros, parsed
-from designs.registry.writing import Writing
+from designs.registry.writing import NOBODY, Writing
 from measure.errors import AccessError, InputError, LifecycleError, RegistryError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from sqlalchemy.orm import Session
+
     from designs.experiment import Experiment
+    from designs.registry.models import HeadRow
+
+UPGRADE = "upgrade"
+"""Who seals the rows of an earlier release."""
 
 
 class Registry(Reading):
     """Experiments, their lifecycle and the audit of it. A context manager.
 
-    Every method is one transaction; what has returned is on disk. ``secret`` is the workspace's
+    Every method is one transaction; what has returned is on disk. A step that the same person
+    took last is taken as sent twice and changes nothing. ``secret`` is the workspace's
     key: without it the registry can be read, not written. ``policy`` says who may do what;
     ``account`` is the account of the operating system; ``clock`` gives aware times. Each step takes
     ``by``, the name of who takes it; :class:`AccessError` when they may not, which is audited too.
@@ -50,7 +57,7 @@ class Registry(Reading):
         super().__init__(Database(url))
         self._jobs = Jobs(self._database, self._now)
         try:
-            self._database.prepare(self._now())
+            self._database.prepare(self._now(), None if self._key is None else self._seal)
             self._jobs.sweep()
         except BaseException:
             self.close()  # nobody else could: there is no registry to close
@@ -80,14 +87,26 @@ class Registry(Reading):
         return self._take(Action.SUBMIT, key, by, lambda w: w.submit(key, planned_units))
 
     def approve(
-        self, key: str, *, by: str, reason: str = "", planned_units: int | None = None
+        self,
+        key: str,
+        *,
+        by: str,
+        reason: str = "",
+        planned_units: int | None = None,
+        expected_version: int | None = None,
     ) -> Entry:
         """Approve what is in review, or the change proposed to a running experiment.
 
         Under a high-impact rule a reason is needed; the experiment stays in review until every
-        role demanded has signed off (:meth:`outstanding`).
+        role demanded has signed off (:meth:`outstanding`). With ``expected_version``, the version
+        that was read, one that somebody wrote meanwhile is refused, with the difference.
         """
-        return self._take(Action.APPROVE, key, by, lambda w: w.approve(key, reason, planned_units))
+        return self._take(
+            Action.APPROVE,
+            key,
+            by,
+            lambda w: w.approve(key, reason, planned_units, expected_version),
+        )
 
     def reject(self, key: str, *, by: str, reason: str) -> Entry:
         """Send what is in review back to draft, with a reason; or turn a proposed change down."""
@@ -109,10 +128,19 @@ class Registry(Reading):
         """Put away what is not running; nothing of it is deleted."""
         return self._take(Action.ARCHIVE, key, by, lambda w: w.archive(key, reason))
 
-    def permit(self, action: Action, key: str, *, by: str) -> None:
-        """Let somebody do something that changes nothing here, or refuse and audit the refusal."""
-        self.require_known(key)
-        self._refused_or(action, key, by, lambda _writing: None)
+    def permit(self, action: Action, key: str = "", *, by: str) -> None:
+        """Let somebody do something that changes nothing here, or refuse and audit the refusal.
+
+        Without a key it is about the workspace as a whole. Who may not is told nothing of which
+        experiments there are.
+        """
+        actor = self.policy.actor(one_line(by) or NOBODY, self._account)
+        try:
+            authorize(actor, action, Subject(key))
+        except AccessError:
+            self._refused_or(action, key, by, lambda _writing: None)
+        if key:
+            self.require_known(key)
 
     def require_step(self, step: Step, key: str) -> Entry:
         """Return an experiment whose state allows a step; :class:`LifecycleError` otherwise."""
@@ -147,7 +175,8 @@ class Registry(Reading):
         return self._jobs.work(kind, key)
 
     def jobs(self) -> tuple[Job, ...]:
-        """All jobs, oldest first."""
+        """All jobs, oldest first; what died since this registry was opened is marked first."""
+        self._jobs.sweep()
         return self._jobs.all()
 
     def audit_head(self, *, by: str) -> Head:
@@ -159,6 +188,13 @@ class Registry(Reading):
         """Walk the audit chain and name the first row that is wrong or missing."""
         self._refused_or(Action.VERIFY_AUDIT, "", by, lambda _writing: None)
         return self._verify(self._secret(), exported)
+
+    def record_export(self, key: str, receipt: Mapping[str, Any], *, by: str) -> int:
+        """Note in the audit chain that a list of people left the workspace; return the row."""
+        row: int = self._refused_or(
+            Action.EXPORT_AUDIENCE, key, by, lambda w: w.note("export list", key, receipt)
+        )
+        return row
 
     def close(self) -> None:
         """Give the connections back."""
@@ -196,6 +232,11 @@ class Registry(Reading):
                 refusal = error
             writing.note("refuse", key, {"action": action, "because": str(refusal)})
         raise refusal
+
+    def _seal(self, session: Session, head: HeadRow) -> None:
+        Writing(
+            session, head, self._secret(), self.policy, UPGRADE, self._account, self._now
+        ).seal()
 
     def _secret(self) -> bytes:
         if self._key is None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from designs.registry.amendments import changes, phase_key, phase_of, require_valid
-from designs.registry.audit import FIRST_LINK, AuditRow, canonical, link, one_line
-from designs.registry.ledger import Ledger, candidate
+from designs.registry.audit import (
+    FIRST_LINK,
+    SEAL,
+    AuditRow,
+    canonical,
+    link,
+    one_line,
+    text_hash,
+)
+from designs.registry.ledger import Ledger, candidate, chain
 from designs.registry.lifecycle import OPEN, State, Step
 from designs.registry.models import ApprovalRow, EventRow, ExperimentRow, ResultRow, VersionRow
-from measure.errors import InputError, LifecycleError
+from measure.errors import InputError, LifecycleError, RegistryError
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -20,6 +28,10 @@ if TYPE_CHECKING:
     from designs.experiment import Experiment
     from designs.registry.models import HeadRow
     from designs.registry.policy import Policy
+
+
+NOBODY = "unknown"
+"""Who acts when no name is given."""
 
 
 class Writing(Ledger):
@@ -37,8 +49,8 @@ class Writing(Ledger):
     ) -> None:
         super().__init__(session, policy)
         self._head, self._secret, self._now = head, secret, now
-        name = one_line(by) or "unknown"
-        self.actor = policy.actor(name)
+        name = one_line(by) or NOBODY
+        self.actor = policy.actor(name, account)
         self._account = "" if account == by else one_line(account)
 
     def register(self, text: str, experiment: Experiment, expected: int | None) -> ExperimentRow:
@@ -60,6 +72,8 @@ class Writing(Ledger):
     def submit(self, key: str, planned_units: int | None) -> ExperimentRow:
         """Put a draft into review."""
         row = self.row(key)
+        if self._repeats(Step.SUBMIT, key):
+            return row
         self.require(Step.SUBMIT, row)
         self._enter(row, State.IN_REVIEW)
         needs = [str(demand) for demand in self.demands(row, planned_units)]
@@ -67,47 +81,45 @@ class Writing(Ledger):
         row.submission = self.note(Step.SUBMIT, key, detail)
         return row
 
-    def approve(self, key: str, reason: str, planned_units: int | None) -> ExperimentRow:
+    def approve(
+        self, key: str, reason: str, planned_units: int | None, expected: int | None
+    ) -> ExperimentRow:
         """Add one approval; the last one that is needed makes the version approved."""
         row = self.row(key)
-        self.require(Step.APPROVE, row)
-        demands = [d for d in self.demands(row, planned_units) if d.role == self.actor.role]
         reason = one_line(reason, 2000)
+        if self._repeats(Step.APPROVE, key, reason):
+            return row
+        self.require(Step.APPROVE, row)
+        number = candidate(row)
+        self._require_read(row, number, expected)
+        if row.proposed is not None:
+            require_valid(self.meaning(row), self.meaning(row, number))
+        demands = [d for d in self.demands(row, planned_units) if d.role == self.actor.role]
         if demands and not reason:
             raise InputError(
                 f"{key!r} needs the sign-off of {demands[0]}. Say why it may run: --reason TEXT."
             )
-        number = candidate(row)
+        settles = not self.outstanding(key, planned_units, also=self.actor.role or "")
         detail = {
             "version": number,
             "spec_hash": self.version(row, number).spec_hash,
             "reason": reason,
             "signs_off": [demand.rule for demand in demands],
             "planned_units": planned_units,
+            "settles": settles,
         }
-        sequence = self.note(Step.APPROVE, key, detail)
-        role = self.actor.role or ""
-        self.session.add(
-            ApprovalRow(
-                sequence=sequence,
-                key=key,
-                version=number,
-                who=self.actor.name,
-                role=role,
-                reason=reason,
-                at=self._now(),
-            )
-        )
-        self.session.flush()
-        if not self.outstanding(key, planned_units):
+        self._sign(self.note(Step.APPROVE, key, detail), row, number, reason)
+        if settles:
             self._settle(row, number)
         return row
 
     def reject(self, key: str, reason: str) -> ExperimentRow:
         """Send back to draft, or drop the change proposed to a running experiment."""
         row = self.row(key)
-        self.require(Step.REJECT, row)
         reason = one_line(reason, 2000)
+        if self._repeats(Step.REJECT, key, reason):
+            return row
+        self.require(Step.REJECT, row)
         if not reason:
             raise InputError(f"rejecting {key!r} needs a reason. Give one: --reason TEXT.")
         number = candidate(row)
@@ -121,6 +133,8 @@ class Writing(Ledger):
     def start(self, key: str) -> ExperimentRow:
         """Freeze the plan of the version in force."""
         row = self.row(key)
+        if self._repeats(Step.START, key):
+            return row
         self.require(Step.START, row)
         self._require_earlier_phase_ended(key)
         version = self.version(row)
@@ -139,16 +153,19 @@ class Writing(Ledger):
     def stop(self, key: str, reason: str) -> ExperimentRow:
         """End the campaign; a change still proposed is dropped."""
         row = self.row(key)
+        reason = one_line(reason, 2000)
+        if self._repeats(Step.STOP, key, reason):
+            return row
         self.require(Step.STOP, row)
         self._enter(row, State.STOPPED)
         row.stopped_at, row.proposed, row.submission = row.state_since, None, None
-        self.note(Step.STOP, key, {"reason": one_line(reason, 2000)})
+        self.note(Step.STOP, key, {"reason": reason})
         return row
 
     def conclude(self, key: str, analysis: Mapping[str, Any]) -> ExperimentRow:
         """Record the result and close."""
         document = canonical(analysis)
-        result_hash = hashlib.sha256(document.encode()).hexdigest()
+        result_hash = text_hash(document)
         row = self.row(key)
         recorded = self.session.get(ResultRow, key)
         if recorded is not None and recorded.result_hash == result_hash:
@@ -166,10 +183,13 @@ class Writing(Ledger):
     def archive(self, key: str, reason: str) -> ExperimentRow:
         """Put away."""
         row = self.row(key)
+        reason = one_line(reason, 2000)
+        if self._repeats(Step.ARCHIVE, key, reason):
+            return row
         self.require(Step.ARCHIVE, row)
         was = row.state
         self._enter(row, State.ARCHIVED)
-        self.note(Step.ARCHIVE, key, {"was": was, "reason": one_line(reason, 2000)})
+        self.note(Step.ARCHIVE, key, {"was": was, "reason": reason})
         return row
 
     def note(self, what: str, key: str, detail: Mapping[str, Any]) -> int:
@@ -184,23 +204,53 @@ class Writing(Ledger):
             what=one_line(what, 40),
             detail=canonical(detail),
         )
-        hashed = link(self._secret, self._last_link(), row)
+        if self._head.sequence and not self._head.hash:
+            raise RegistryError(
+                "the head of the audit lost its hash, so nothing can be added that follows from "
+                "it. Restore the registry from a backup."
+            )
+        hashed = link(self._secret, self._head.hash or FIRST_LINK, row)
         values = {name: getattr(row, name) for name in AuditRow.__slots__}
         self.session.add(EventRow(**{**values, "hash": hashed}))
         self._head.sequence, self._head.hash = row.sequence, hashed
         self.session.flush()
         return row.sequence
 
-    def _last_link(self) -> str:
-        """Hash of the last row; of rows from before the chain it is computed here."""
-        if self._head.hash or not self._head.sequence:
-            return self._head.hash or FIRST_LINK
-        from designs.registry.ledger import chain
+    def seal(self) -> None:
+        """Vouch for rows from before the chain with the first row that has a hash.
 
-        previous = FIRST_LINK
+        Done once, when a registry of an earlier release is upgraded; from then on a row without a
+        hash that is not among those counted here is a fault.
+        """
+        link_before, unchained = FIRST_LINK, 0
         for row in chain(self.session):
-            previous = link(self._secret, previous, row)
-        return previous
+            link_before = link(self._secret, link_before, row)
+            unchained += not row.hash
+        if not unchained:
+            return
+        self._head.hash = self._head.hash or link_before
+        self.note(SEAL, "", {"unchained": unchained})
+
+    def _repeats(self, step: Step, key: str, reason: str = "") -> bool:
+        """Whether the same person took this very step last: an acknowledgement that got lost."""
+        last = self.last_step(key)
+        if last is None or (last.what, last.who) != (step, self.actor.name):
+            return False
+        return str(json.loads(last.detail).get("reason", "")) == reason
+
+    def _sign(self, sequence: int, row: ExperimentRow, number: int, reason: str) -> None:
+        self.session.add(
+            ApprovalRow(
+                sequence=sequence,
+                key=row.key,
+                version=number,
+                who=self.actor.name,
+                role=self.actor.role or "",
+                reason=reason,
+                at=self._now(),
+            )
+        )
+        self.session.flush()
 
     def _settle(self, row: ExperimentRow, number: int) -> None:
         row.approved, row.submission = number, None
@@ -235,7 +285,12 @@ class Writing(Ledger):
             registered_by=self.actor.name,
         )
         self.session.add(version)
-        base = {"version": row.latest, "spec_hash": version.spec_hash}
+        base = {
+            "version": row.latest,
+            "spec_hash": version.spec_hash,
+            "text_hash": text_hash(text),
+            "proposed": row.state not in OPEN and self.policy.approvals,
+        }
         sequence = self.note(Step.REGISTER, row.key, {**base, **detail})
         if row.state in OPEN:
             row.version, row.submission = row.latest, None
@@ -244,7 +299,7 @@ class Writing(Ledger):
         elif self.policy.approvals:
             row.proposed, row.submission = row.latest, sequence
         else:
-            row.version = row.latest
+            row.version, row.proposed, row.submission = row.latest, None, None
         self.session.flush()
         return row
 
@@ -262,6 +317,18 @@ class Writing(Ledger):
         raise LifecycleError(
             f"{row.key!r} is at version {row.latest} by {latest.registered_by}, not {expected}; "
             f"read it again. Its text and yours differ: {difference(latest.text, text)}"
+        )
+
+    def _require_read(self, row: ExperimentRow, number: int, expected: int | None) -> None:
+        """Refuse to approve a version that somebody wrote after the approver had read another."""
+        if expected is None or expected == number:
+            return
+        under_review = self.version(row, number)
+        known = self.session.get(VersionRow, (row.key, expected))
+        told = f" It differs: {difference(known.text, under_review.text)}" if known else ""
+        raise LifecycleError(
+            f"{row.key!r}: version {number} by {under_review.registered_by} is under review, not "
+            f"{expected}; read it first.{told}"
         )
 
     def _require_next_phase(self, experiment: Experiment) -> None:

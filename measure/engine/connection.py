@@ -98,6 +98,17 @@ class Engine:
             rows = self._spark.sql(self.backend.compile(expression.as_table())).toArrow()
             return rows.cast(expression.as_table().schema().to_pyarrow())
 
+    def batches(self, expression: Table, rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a query as Arrow, about ``rows`` at a time and never all of them at once."""
+        with self._border():
+            reader = expression.to_pyarrow_batches(chunk_size=rows)
+        while True:
+            with self._border():
+                batch = next(reader, None)
+            if batch is None:
+                return
+            yield batch
+
     @contextmanager
     def in_order(self) -> Iterator[None]:
         """Sum floats in the order of the rows, so that they come out the same each time.

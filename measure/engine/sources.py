@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from measure.engine.embedded import ROW, listed, read_csv, read_parquet, sql, unreadable
 from measure.engine.files import SourceFile, csv_header
 from measure.engine.profile import number
+from measure.engine.roles import CLUSTER, Roles
 from measure.engine.strict import read_numbers
 from measure.errors import DataError, InputError, UnknownName
-from measure.plan import AnalysisPlan, Source
+from measure.plan import AnalysisPlan
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -21,14 +23,26 @@ CREATE TABLE source AS SELECT row_number() OVER () AS $row, $columns FROM $relat
 """
 
 
-def needed(source: Source, plan: AnalysisPlan) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Columns that say who a row is and what was done to them."""
+
+    arm: str
+    id: str | None = None
+    cluster: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that are given."""
+        return [name for name in (self.arm, self.id, self.cluster) if name]
+
+
+def needed(keys: Keys, plan: AnalysisPlan) -> list[str]:
     """Columns that a plan reads from its source."""
-    columns = [source.arm, *([source.id] if source.id else []), *_plan_columns(plan)]
+    metrics = [column for metric in plan.metrics for column in metric.columns]
+    exposure = [plan.exposure] if plan.exposure else []
+    columns = [*keys.columns, *metrics, *plan.covariates, *exposure, *plan.cohorts, *plan.strata]
     return list(dict.fromkeys(columns))
-
-
-def _plan_columns(plan: AnalysisPlan) -> list[str]:
-    return [*(metric.column for metric in plan.metrics), *plan.covariates, *plan.cohorts]
 
 
 def file_table(embedded: Engine, file: SourceFile, needed: Sequence[str]) -> Table:
@@ -52,11 +66,9 @@ def file_table(embedded: Engine, file: SourceFile, needed: Sequence[str]) -> Tab
     return embedded.table("source")
 
 
-def known_columns(
-    table: Table, arm: str, unit_id: str | None, plan: AnalysisPlan, where: str
-) -> None:
+def known_columns(table: Table, keys: Keys, plan: AnalysisPlan, where: str) -> None:
     """Refuse a plan that names columns which are not there."""
-    _all_known([arm, *([unit_id] if unit_id else []), *_plan_columns(plan)], table.columns, where)
+    _all_known(needed(keys, plan), table.columns, where)
 
 
 def _all_known(needed: Sequence[str], names: Sequence[str], where: str) -> None:
@@ -65,29 +77,58 @@ def _all_known(needed: Sequence[str], names: Sequence[str], where: str) -> None:
             raise UnknownName.of("column", name, (n for n in names if n != ROW), where)
 
 
-def canonical(
-    engine: Engine, table: Table, arm: str, unit_id: str | None, plan: AnalysisPlan, where: str
-) -> Table:
-    """The table under the names ``a``, ``id``, ``m0``…, ``raw_m0``…, ``x0``…, ``c0``….
+def canonical(engine: Engine, table: Table, keys: Keys, roles: Roles, where: str) -> Table:
+    """The table under the names of :class:`Roles`, with ``k`` for the cluster if there is one.
 
     Numbers are 64-bit floats; a text column counts as one when every value is a plain number.
+    A ratio has both of its numbers or neither, unless a missing one counts as zero; so have a time
+    and its event.
     """
-    numeric = dict.fromkeys([*(m.column for m in plan.metrics), *plan.covariates])
-    texts = {name: name for name in numeric if table[name].type().is_string()}
+    texts = {n: n for n in dict.fromkeys(roles.sources.values()) if table[n].type().is_string()}
     row = ROW if ROW in table.columns else None
     parsed = read_numbers(engine, table, texts, row, where)
-    numbers = {name: _number(table[name], name, where) for name in numeric if name not in texts}
-    numbers |= parsed
-    chosen = {"a": table[arm]}
-    if unit_id is not None:
-        chosen["id"] = table[unit_id].cast("string")
-    chosen |= {f"m{i}": numbers[metric.column] for i, metric in enumerate(plan.metrics)}
-    zeroed = {f"raw_m{i}": metric for i, metric in enumerate(plan.metrics) if metric.null == "zero"}
-    chosen |= {column: numbers[metric.column] for column, metric in zeroed.items()}
-    chosen |= {f"x{i}": numbers[name] for i, name in enumerate(plan.covariates)}
-    chosen |= {f"c{i}": table[name] for i, name in enumerate(plan.cohorts)}
+    numbers = {
+        name: parsed[name] if name in texts else _number(table[name], name, where)
+        for name in dict.fromkeys(roles.sources.values())
+    }
+    chosen = {"a": table[keys.arm]}
+    if keys.id is not None:
+        chosen["id"] = table[keys.id].cast("string")
+    if keys.cluster is not None:
+        chosen[CLUSTER] = table[keys.cluster].cast("string")
+    chosen |= {column: numbers[name] for column, name in roles.sources.items()}
+    chosen |= _raw(roles, chosen)
+    groups = {column: name for name, column in roles.dimensions.items()}
+    groups |= {column: name for name, column in roles.strata.items()}
+    labels = {column: table[name] for column, name in groups.items()}
+    if keys.cluster is not None:
+        labels = {column: _without_empty_texts(label) for column, label in labels.items()}
+    chosen |= labels
     canonical = table.select(**chosen)
     return engine.materialize(canonical) if texts or engine.is_derived(table) else canonical
+
+
+def _raw(roles: Roles, numbers: dict[str, Column]) -> dict[str, Column]:
+    """Metrics as they came, where a policy changes them; and pairs with both numbers or none."""
+    found: dict[str, Column] = {}
+    for column, metric in roles.metrics.items():
+        below = roles.denominators.get(column)
+        both = numbers[column]
+        if below is not None:
+            both = numbers[below].notnull().ifelse(both, None)
+            if metric.null == "drop":
+                found[below] = numbers[column].notnull().ifelse(numbers[below], None)
+        event = roles.events.get(column)
+        if event is not None:
+            both = numbers[event].notnull().ifelse(both, None)
+            found[event] = numbers[column].notnull().ifelse(numbers[event], None)
+        found[roles.raw[column]] = both
+    return found
+
+
+def _without_empty_texts(column: Column) -> Column:
+    """A cohort or stratum on which the rows of a cluster must agree: empty is missing."""
+    return column.nullif("") if column.type().is_string() else column
 
 
 def _number(column: Column, name: str, where: str) -> Column:

@@ -6,7 +6,7 @@ the data happen when the table is opened, before any estimate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,27 +17,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from measure.engine import profile
+from measure.engine.clusters import clustered, refuse_split_clusters
 from measure.engine.connection import Engine, connect
+from measure.engine.event_counts import EventCounts, event_counts
 from measure.engine.files import SourceFile, opened, parquet_ranges
+from measure.engine.gram_query import gram_matrices, values_that_name, with_folds
 from measure.engine.labels import MISSING, label_of, labelled
-from measure.engine.moments_query import Block, NotFinite, Query, cell_moments, joint_cells
-from measure.engine.profile import ColumnProfile, Scale, Scan, Scanned
+from measure.engine.moments_query import (
+    Block,
+    NotFinite,
+    Query,
+    cell_moments,
+    joint_cells,
+    stratum_moments,
+)
+from measure.engine.policies import Policies
+from measure.engine.profile import ColumnProfile, Scan
+from measure.engine.refusals import (
+    refuse_events,
+    refuse_fractions,
+    refuse_kinds_in_clusters,
+    refuse_stray_arms,
+)
+from measure.engine.roles import CLUSTER, Roles
 from measure.engine.sources import (
+    Keys,
     canonical,
     file_table,
     known_columns,
     needed,
     refuse_repeated_ids,
 )
-from measure.errors import DataError, UnknownName, hint
+from measure.errors import DataError, InputError, UnknownName
+from measure.grams import Grams
 from measure.moments import CellMoments
-from measure.plan import AnalysisPlan, Metric, Source
+from measure.plan import AnalysisPlan, Source
 from measure.results import Cohort
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from measure.engine.expressions import Column, Table
+    from measure.engine.expressions import Table
 
 __all__ = [
     "MISSING",
@@ -63,17 +83,17 @@ def open_source(engine: Engine, source: Source, plan: AnalysisPlan, base: Path) 
     Raises :class:`MissingFile`, :class:`UnknownName` (with the nearest name) or
     :class:`DataError` (column, value, row and way out).
     """
+    if source.period is not None:
+        rule = "gives each unit several rows, and an analysis needs one"
+        raise InputError.rule("source.period", source.period, rule, "Use `truelift curve`.")
+    keys = Keys(source.arm, source.id, source.cluster)
     if source.table is not None:
         table = engine.table(source.table)
-        return unit_table(
-            engine, table, source.arm, plan, id_column=source.id, where=f"table {source.table!r}"
-        )
+        return _checked_table(engine, table, keys, plan, f"table {source.table!r}")
     with opened((base / str(source.path)).resolve()) as file:
         embedded = connect("duckdb://")
-        table = file_table(embedded, file, needed(source, plan))
-        return _checked_table(
-            embedded, table, source.arm, plan, source.id, str(source.path), file=file
-        )
+        table = file_table(embedded, file, needed(keys, plan))
+        return _checked_table(embedded, table, keys, plan, str(source.path), file)
 
 
 def unit_table(
@@ -83,36 +103,40 @@ def unit_table(
     plan: AnalysisPlan,
     *,
     id_column: str | None = None,
+    cluster_column: str | None = None,
     where: str = "the unit table",
 ) -> UnitTable:
     """A unit table from any table expression with an arm column; checked like a source."""
-    return _checked_table(engine, table, arm_column, plan, id_column, where)
+    return _checked_table(engine, table, Keys(arm_column, id_column, cluster_column), plan, where)
 
 
 def _checked_table(
     engine: Engine,
     table: Table,
-    arm_column: str,
+    keys: Keys,
     plan: AnalysisPlan,
-    id_column: str | None,
     where: str,
     file: SourceFile | None = None,
 ) -> UnitTable:
-    known_columns(table, arm_column, id_column, plan, where)
-    if id_column is not None:
-        refuse_repeated_ids(engine, table, id_column, where)
-    read = canonical(engine, table, arm_column, id_column, plan, where)
-    units = UnitTable(engine, read, plan, has_id=id_column is not None, where=where, file=file)
+    known_columns(table, keys, plan, where)
+    if keys.cluster is not None:
+        refuse_kinds_in_clusters(plan, keys.cluster, where)
+    if keys.id is not None:
+        refuse_repeated_ids(engine, table, keys.id, where)
+    roles = Roles.of(plan)
+    read = canonical(engine, table, keys, roles, where)
+    units = UnitTable(engine, read, plan, roles, has_id=keys.id is not None, where=where, file=file)
     if file is not None and file.path != file.given:
         units.keep()  # the unpacked copy is about to go
-    units.check(arm_column)
-    return units
+    units.check(keys.arm)
+    return units if keys.cluster is None else units.in_clusters(keys.arm, keys.cluster)
 
 
 class UnitTable:
     """One row per unit with arm, metrics, covariates and cohort dimensions of a plan.
 
-    Made by :func:`open_source` and :func:`unit_table`, which check the data.
+    Made by :func:`open_source` and :func:`unit_table`, which check the data. With a cluster the
+    unit is the cluster, and a metric's column is the sum over its rows.
     """
 
     def __init__(
@@ -120,6 +144,7 @@ class UnitTable:
         engine: Engine,
         table: Table,
         plan: AnalysisPlan,
+        roles: Roles,
         *,
         has_id: bool,
         where: str,
@@ -128,10 +153,12 @@ class UnitTable:
         self.engine = engine
         self.plan = plan
         self._table = table
+        self._roles = roles
         self._has_id = has_id
         self._where = where
         self._file = file
         self._counted: dict[tuple[str, str | None], dict[tuple[str, str], ValueCounts]] = {}
+        self._events: dict[tuple[str, str | None], dict[tuple[str, str], EventCounts]] = {}
 
     @property
     def data_hash(self) -> str | None:
@@ -140,15 +167,22 @@ class UnitTable:
 
     def check(self, arm_column: str) -> None:
         """Refuse a table without rows, units outside the plan's arms and impossible values."""
-        arms = self.engine.fetch(self._table.group_by("a").aggregate(units=self._table.count()))
-        if not arms.num_rows:
-            raise DataError(f"{self._where}: there are no rows below the header.")
-        for row in sorted(arms.to_pylist(), key=lambda row: str(row["a"])):
-            if label_of(row["a"]) not in self.plan.arms or row["a"] in (None, ""):
-                raise self._stray_arm(arm_column, row["a"], int(row["units"]))
-        for column, metric in self._metrics.items():
-            if metric.kind == "proportion":
-                self._refuse_fractions(column, metric)
+        refuse_stray_arms(self.engine, self._table, self.plan, arm_column, self._where)
+        roles = self._roles
+        if roles.exposures or any(m.kind == "proportion" for m in roles.metrics.values()):
+            refuse_fractions(self.engine, self._table, roles, self._scan, self._where)
+        if roles.events:
+            refuse_events(self.engine, self._table, roles, self._scan, self._where)
+
+    def in_clusters(self, arm_column: str, cluster_column: str) -> UnitTable:
+        """The table with one row per cluster; refuses clusters that lie in two arms or cohorts."""
+        named = {"a": arm_column, CLUSTER: cluster_column}
+        refuse_split_clusters(self.engine, self._table, self._roles, named, self._where)
+        together = clustered(self._policies)
+        roles = self._roles.in_clusters()
+        return UnitTable(
+            self.engine, together, self.plan, roles, has_id=True, where=self._where, file=self._file
+        )
 
     def keep(self) -> None:
         """Copy the needed columns into the engine, so that the source may go away."""
@@ -159,11 +193,16 @@ class UnitTable:
 
         Missing values follow the metric's ``null``; a missing covariate counts as its mean.
         """
+        return self._asked(cell_moments, self._query)
+
+    def moments_by_stratum(self) -> Mapping[str, CellMoments]:
+        """The same per stratum: per combination of the plan's ``strata``, which add up."""
+        return self._asked(stratum_moments, replace(self._query, strata=self._roles.strata))
+
+    def _asked[T](self, scan: Callable[..., T], query: Query) -> T:
         groups = joint_cells(len(self.plan.arms), self._scan.distinct)
         try:
-            return cell_moments(
-                self.engine, self._ready, self._query, tuple(self.plan.arms), label_of, groups
-            )
+            return scan(self.engine, self._ready, query, tuple(self.plan.arms), label_of, groups)
         except NotFinite as error:
             raise self._not_finite() from error
 
@@ -173,10 +212,7 @@ class UnitTable:
         Arms without a value have empty arrays. Raises :class:`UnknownName` for a metric or
         dimension that the plan does not have.
         """
-        column = self._column_of(metric)
-        dimension = None if cohort is None else cohort.dimension
-        if dimension is not None and dimension not in self._dimensions:
-            raise UnknownName.of("cohort dimension", dimension, self._dimensions)
+        column, dimension = self._column_of(metric), self._dimension_of(cohort)
         key = (metric, dimension)
         if key not in self._counted:
             self._counted[key] = self._count_values(column, dimension)
@@ -184,11 +220,30 @@ class UnitTable:
         nobody = ValueCounts(np.empty(0), np.empty(0, dtype=np.int64))
         return {arm: self._counted[key].get((value, arm), nobody) for arm in self.plan.arms}
 
+    def event_counts(self, metric: str, cohort: Cohort | None = None) -> dict[str, EventCounts]:
+        """Units at each time up to the horizon of a metric with an event, per arm.
+
+        Raises :class:`UnknownName` like :meth:`value_counts`.
+        """
+        column, dimension = self._column_of(metric), self._dimension_of(cohort)
+        key, horizon = (metric, dimension), self._roles.metrics[column].horizon
+        if column not in self._roles.events or horizon is None:
+            timed = [m.name for m in self.plan.metrics if m.event]
+            raise UnknownName.of("metric with an event", metric, timed)
+        if key not in self._events:
+            columns = column, self._roles.events[column]
+            keys = self._keys(dimension)
+            self._events[key] = event_counts(self.engine, self._ready, columns, horizon, keys)
+        value = "" if cohort is None else cohort.value
+        nobody = EventCounts.nobody()
+        return {arm: self._events[key].get((value, arm), nobody) for arm in self.plan.arms}
+
     def rows(self, columns: Sequence[str]) -> pa.Table:
         """Rows as Arrow: ``arm`` and the named metrics, covariates and cohort dimensions.
 
-        Metrics follow their ``null`` and ``winsorize``, missing covariates are their mean, cohort
-        dimensions are text. The order is a fixed shuffle that does not depend on the engine.
+        ``id`` may be named where the source has one. Metrics follow their ``null`` and
+        ``winsorize``, missing covariates are their mean, cohort dimensions are text. The order is
+        a fixed shuffle that does not depend on the engine.
         """
         import pyarrow as pa
 
@@ -198,13 +253,35 @@ class UnitTable:
         wanted = list(dict.fromkeys(["a", *internal.values(), *keys]))
         fetched = self.engine.fetch(self._ready.select(*wanted))
         for position, name in enumerate(fetched.column_names):
-            if name == "a" or name.startswith("c"):
+            if name == "a" or name.startswith(("c", "g")):
                 fetched = fetched.set_column(position, name, labelled(fetched[name]))
         fetched = fetched.sort_by([(name, "ascending") for name in (keys or wanted)])
         shuffle = np.random.default_rng(self.plan.seed).permutation(fetched.num_rows)
         fetched = fetched.take(pa.array(shuffle))
         shown = {"arm": fetched["a"], **{name: fetched[c] for name, c in internal.items()}}
         return pa.table(shown)
+
+    def grams(self, dimensions: Sequence[str], folds: int) -> dict[str | None, tuple[Grams, ...]]:
+        """Gram matrices of [1, metrics, covariates] per fold, cohort and arm.
+
+        By cohort dimension, ``None`` for everybody; metrics with missing values have their own.
+        """
+        named = None if self._has_id else values_that_name(self._table, self._scan.columns)
+        table = with_folds(self.engine, self._table, folds, self.plan.seed, named)
+        changes = self._policies.changes
+        ready = table.mutate(**changes) if changes else table
+        groups = joint_cells(len(self.plan.arms), self._scan.distinct)
+        try:
+            return gram_matrices(
+                self.engine,
+                ready,
+                self._query.without_companions(),
+                dimensions,
+                (tuple(self.plan.arms), folds),
+                groups,
+            )
+        except NotFinite as error:
+            raise self._not_finite() from error
 
     def profile(self) -> dict[str, ColumnProfile]:
         """What the source holds per metric and covariate, before any policy is applied."""
@@ -213,134 +290,79 @@ class UnitTable:
             means = {column: self._table[column].mean() for column in sorted(self._scan.guessed)}
             row = self.engine.fetch(self._table.aggregate(**means)).to_pylist()[0]
             columns |= {column: replace(columns[column], mean=mean) for column, mean in row.items()}
-        return {self._names[column]: found.rounded() for column, found in columns.items()}
-
-    # The columns of the canonical table, by role.
-
-    @cached_property
-    def _metrics(self) -> dict[str, Metric]:
-        return {f"m{i}": metric for i, metric in enumerate(self.plan.metrics)}
-
-    @cached_property
-    def _covariates(self) -> dict[str, str]:
-        return {f"x{i}": name for i, name in enumerate(self.plan.covariates)}
-
-    @cached_property
-    def _dimensions(self) -> dict[str, str]:
-        return {name: f"c{i}" for i, name in enumerate(self.plan.cohorts)}
-
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        return {column: metric.name for column, metric in self._metrics.items()} | self._covariates
+        shown = self._roles.shown
+        return {shown[column]: columns[column].rounded() for column in shown}
 
     def _column_of(self, metric: str) -> str:
-        found = {m.name: column for column, m in self._metrics.items()}
+        found = {m.name: column for column, m in self._roles.metrics.items()}
         if metric not in found:
             raise UnknownName.of("metric", metric, found)
         return found[metric]
 
+    def _dimension_of(self, cohort: Cohort | None) -> str | None:
+        if cohort is not None and cohort.dimension not in self._roles.dimensions:
+            raise UnknownName.of("cohort dimension", cohort.dimension, self._roles.dimensions)
+        return None if cohort is None else cohort.dimension
+
+    def _keys(self, dimension: str | None) -> list[str]:
+        """Columns of the arm and, if wanted, of a cohort dimension."""
+        return ["a", *([self._roles.dimensions[dimension]] if dimension else [])]
+
     def _internal(self, name: str) -> str:
-        known = {shown: column for column, shown in self._names.items()}
-        known = self._dimensions | known
+        own = {"id": "id"} if self._has_id else {}
+        known = own | self._roles.rows
         if name not in known:
             raise UnknownName.of("column", name, known, self._where)
         return known[name]
 
-    # Policies: what a missing or extreme value becomes.
-
     @cached_property
     def _scan(self) -> Scan:
-        file = self._file
-        ranges = parquet_ranges(file.path) if file and file.format == "parquet" else {}
-        columns = {c: metric.column for c, metric in self._metrics.items()} | self._covariates
+        file, roles = self._file, self._roles
+        as_read = file is not None and file.format == "parquet" and not roles.clustered
+        ranges = parquet_ranges(file.path) if file and as_read else {}
+        # Of a pair, each loses values that the other one lacks, so the file's counts do not hold.
+        pairs = {c for both in (roles.denominators, roles.events) for c in (*both, *both.values())}
+        columns = {c: name for c, name in roles.sources.items() if c not in pairs}
         known = {column: ranges[name] for column, name in columns.items() if name in ranges}
-        shares = [c for c, metric in self._metrics.items() if metric.kind == "proportion"]
-        dimensions = list(self._dimensions.values())
-        return profile.scan(self.engine, self._table, self._names, dimensions, known, shares)
+        shares = [c for c, metric in roles.metrics.items() if metric.kind == "proportion"]
+        shares += roles.exposures.values()
+        groups = [*roles.dimensions.values(), *roles.strata.values()]
+        return profile.scan(self.engine, self._table, roles.labels, groups, known, shares)
 
     def _not_finite(self) -> DataError:
         """Find the column that holds NaN by reading all of them."""
-        profile.scan(self.engine, self._table, self._names)
+        profile.scan(self.engine, self._table, self._roles.labels)
         return DataError(f"{self._where}: a value is not a finite number. Leave it empty.")
 
     @cached_property
-    def _policies(self) -> tuple[dict[str, Column], dict[str, Scanned]]:
-        """Replacement expressions, and what is known of each column once they are applied."""
-        table, changed, known = self._table, {}, dict(self._scan.columns)
-        for column, metric in self._metrics.items():
-            if metric.null == "zero" and known[column].profile.missing:
-                changed[column] = table[column].fill_null(profile.number(0.0))
-                known[column] = profile.with_zeros(known[column])
-        capped = self._caps(table.mutate(**changed))
-        for column, cap in capped.items():
-            value = changed.get(column, table[column])
-            changed[column] = (value > profile.number(cap)).ifelse(profile.number(cap), value)
-        if capped:
-            names = {column: self._names[column] for column in capped}
-            known |= profile.scan(self.engine, table.mutate(**changed), names).columns
-        return changed, known
+    def _policies(self) -> Policies:
+        return Policies(self.engine, self._table, self._roles, self._scan)
 
-    def _caps(self, table: Table) -> dict[str, float]:
-        """The pooled percentile (linear interpolation) above which values are set to it."""
-        wanted = {
-            column: table[column].quantile(metric.winsorize)
-            for column, metric in self._metrics.items()
-            if metric.winsorize is not None
-        }
-        if not wanted:
-            return {}
-        row = self.engine.fetch(table.aggregate(**wanted)).to_pylist()[0]
-        return {column: float(cap) for column, cap in row.items() if cap is not None}
-
-    @cached_property
-    def _fills(self) -> dict[str, float]:
-        """Mean of each covariate with missing values, summed on its grid."""
-        scans = {c: self._scan.columns[c] for c in self._covariates}
-        gaps = {c: s.scale() for c, s in scans.items() if s.profile.missing}
-        if not gaps:
-            return {}
-        sums = {c: scale.deviation(self._table[c]).sum() for c, scale in gaps.items()}
-        with self.engine.in_order():
-            row = self.engine.fetch(self._table.aggregate(**sums)).to_pylist()[0]
-        fills = {}
-        for column, scale in gaps.items():
-            n = scans[column].profile.n
-            fills[column] = (scale.shift + float(row[column] or 0.0) / max(n, 1)) * scale.unit
-        return fills
-
-    @cached_property
+    @property
     def _ready(self) -> Table:
         """The canonical table with all policies applied."""
-        changed = dict(self._policies[0])
-        for column, fill in self._fills.items():
-            changed[column] = self._table[column].fill_null(profile.number(fill))
-        return self._table.mutate(**changed) if changed else self._table
+        return self._policies.ready
 
     @cached_property
     def _query(self) -> Query:
-        known = self._policies[1]
-        scales = {column: scanned.scale() for column, scanned in known.items()}
-        for column, fill in self._fills.items():
-            scales[column] = Scale(0, fill)  # its mean need not lie on any grid
-        covariates = tuple(self._covariates)
-        gaps = [c for c in self._metrics if known[c].profile.missing]
-        full = tuple(c for c in self._metrics if c not in gaps)
-        blocks = [Block(full, covariates, None)] if full else []
-        blocks += [Block((column,), covariates, column) for column in gaps]
-        return Query("a", self._dimensions, self._names, scales, tuple(blocks), self._raw_counts)
+        roles, policies = self._roles, self._policies
+        covariates = tuple(roles.covariates)
+        companions = {m: roles.companions(m) for m in roles.metrics}
+        gaps = [c for c in roles.metrics if policies.has_gaps(c)]
+        full = tuple(c for c in roles.metrics if c not in gaps)
+        blocks = [Block(full, covariates, None, companions)] if full else []
+        blocks += [Block((column,), covariates, column, companions) for column in gaps]
+        counted = {m.name: roles.raw[c] for c, m in roles.metrics.items() if self._counts_gaps(c)}
+        return Query("a", roles.dimensions, roles.shown, policies.scales, tuple(blocks), counted)
 
-    @cached_property
-    def _raw_counts(self) -> dict[str, str]:
-        return {
-            metric.name: f"raw_{column}" if metric.null == "zero" else column
-            for column, metric in self._metrics.items()
-            if self._scan.columns[column].profile.missing
-        }
+    def _counts_gaps(self, metric: str) -> bool:
+        """Whether some unit has no value of a metric, or may have none."""
+        return self._roles.raw[metric] != metric or self._policies.has_gaps(metric)
 
     def _count_values(
         self, column: str, dimension: str | None
     ) -> dict[tuple[str, str], ValueCounts]:
-        keys = ["a", *([self._dimensions[dimension]] if dimension else [])]
+        keys = self._keys(dimension)
         table = self._ready.filter(self._ready[column].notnull())
         counted = table.group_by([*keys, column]).aggregate(units=table.count())
         frame = self.engine.fetch(counted)
@@ -354,36 +376,6 @@ class UnitTable:
         counts = np.asarray(frame["units"].to_numpy(), dtype=np.int64)
         order = np.lexsort([values, arms.astype(str), cohorts.astype(str)])
         return _split(cohorts[order], arms[order], values[order], counts[order])
-
-    # Refusals.
-
-    def _stray_arm(self, column: str, value: object, units: int) -> DataError:
-        if value is None or value == "":
-            return DataError(
-                f"{self._where}: arm column {column!r} is empty in {units:,} rows. "
-                "Every unit needs the arm it was assigned to; leave out units that had none."
-            )
-        arm = label_of(value)
-        return DataError(
-            f"{self._where}: arm column {column!r} holds {arm!r} ({units:,} rows), which is not "
-            f"one of the plan's arms. {hint(arm, self.plan.arms)}"
-        )
-
-    def _refuse_fractions(self, column: str, metric: Metric) -> None:
-        scanned = self._scan.columns[column]
-        p = scanned.profile
-        if p.minimum is None or p.maximum is None:
-            return
-        if not scanned.off_grid.get(1, 1) and p.minimum >= 0 and p.maximum <= 1:
-            return
-        value = self._table[column]
-        other = self._table.filter((value != 0) & (value != 1)).aggregate(value=value.max())
-        shown = self.engine.fetch(other).to_pylist()[0]["value"]
-        raise DataError(
-            f"{self._where}: metric {metric.name!r} is a proportion, but column "
-            f"{metric.column!r} holds {shown:g}; only 0 and 1 are allowed. "
-            "Use kind: mean for amounts."
-        )
 
 
 def _split(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from measure.errors import InputError
-from measure.incrementality.cells import Cells, to_estimate
+from measure.incrementality.cells import Cells, Finding, to_estimate
 from measure.incrementality.checks import invalid_metrics, run_checks
-from measure.incrementality.difference import RELATIVE_DEFINITION
-from measure.incrementality.estimators import ESTIMATORS
+from measure.incrementality.difference import RELATIVE_DEFINITIONS
+from measure.incrementality.discovery import discover
+from measure.incrementality.estimators import ESTIMATORS, Runner
 from measure.incrementality.guardrails import judge_guardrails
 from measure.incrementality.inputs import Units
 from measure.incrementality.multiplicity import families
-from measure.moments import Moments
+from measure.incrementality.observational import PACKAGES as OBSERVATIONAL_PACKAGES
+from measure.incrementality.observational import Study, observe
+from measure.incrementality.pooling.priors import PastEffect
+from measure.moments import COMPANIONS, Moments
 from measure.plan import AnalysisPlan
-from measure.results import Analysis, Check, Estimate, Outcome, Severity, Status
+from measure.results import Analysis, Check, Estimate, Outcome, Segment, Severity, Status
 
 _SAME = 1 - 1e-9
 
@@ -31,35 +36,40 @@ def analyze(
     *,
     experiment: str,
     progress: Callable[[str], None] | None = None,
+    past_effects: Mapping[str, Sequence[PastEffect]] | None = None,
+    draws: Path | None = None,
 ) -> Analysis:
     """Analyse one experiment.
 
     ``units`` has one row per randomisation unit (:class:`measure.engine.units.UnitTable`);
     ``progress`` is told each step before it starts. Estimates come by metric, arm and estimator,
-    everybody before cohorts.
+    everybody before cohorts. ``past_effects`` are the lifts of concluded experiments by metric, for
+    priors learned from a registry; ``draws`` is a folder for posterior draws.
 
     When the sample ratio check, or another check with severity ``stop``, finds something, the
     analysis is ``invalid`` and so is every estimate it would have had: numbers that must not be
     used are withheld, because a table is copied without its warnings. Cells that are
     ``insufficient`` or ``degenerate`` anyway keep that status. Missing values that differ between
-    arms withhold the estimates of their metric only.
+    arms withhold the estimates of their metric only, and covariates that differ between arms as
+    chance would not withhold the estimates that adjust by them.
 
     Raises :class:`InputError` for a covariate that is an outcome or the arm in disguise.
     """
     told = progress or (lambda _step: None)
-    cells = Cells(units, plan)
+    cells = Cells(units, plan, past_effects, draws)
     told("moments and checks")
     refuse_leaking_covariates(cells)
-    checks = run_checks(plan, cells.moments, cells.profile)
-    found: list[Estimate] = []
-    for name in plan.estimators:
-        told(name)
-        runner = ESTIMATORS[name]
-        for finding in runner.run(cells):
-            everybody = finding.target.cohort is None
-            estimand = runner.estimand if everybody else runner.in_cohort
-            found.append(to_estimate(cells, finding, name, estimand))
-    estimates = tuple(_withheld(found, checks, invalid_metrics(plan, cells.moments)))
+    if plan.observational is None:
+        study = _randomised(cells, told)
+    else:
+        study = observe(cells, plan.observational, told)
+    checks = study.checks
+    unusable = invalid_metrics(plan, cells.moments)
+    estimates = tuple(_withheld(study.estimates, checks, unusable))
+    segments: tuple[Segment, ...] = ()
+    if plan.discovery and not _stops(checks):
+        told("segments")
+        segments = discover(cells, unusable)
     return Analysis(
         experiment=experiment,
         status=Status.INVALID if _stops(checks) else Status.OK,
@@ -67,8 +77,38 @@ def analyze(
         estimates=_in_order(estimates, plan),
         multiplicity=families(estimates, plan),
         guardrails=judge_guardrails(estimates, plan),
-        provenance=_provenance(units, plan),
+        discovery=segments,
+        provenance={**_provenance(units, plan), **study.provenance},
     )
+
+
+def _randomised(cells: Cells, told: Callable[[str], None]) -> Study:
+    """Checks and estimators of units that were assigned at random."""
+    plan = cells.plan
+    checks = run_checks(plan, cells.moments, cells.profile)
+    found: list[Estimate] = []
+    for name in plan.estimators:
+        told(name)
+        runner = ESTIMATORS[name]
+        for finding in _findings(cells, runner, name):
+            everybody = finding.target.cohort is None
+            estimand = runner.estimand if everybody else runner.in_cohort
+            found.append(to_estimate(cells, finding, name, estimand))
+    return Study(checks, tuple(found), cells.asides)
+
+
+def _findings(cells: Cells, runner: Runner, name: str) -> Iterator[Finding]:
+    """Findings of an estimator, and for the kinds of metric it cannot estimate that it cannot."""
+    kinds = {metric.name: cells.kind(metric) for metric in cells.plan.metrics}
+    able = [metric for metric, kind in kinds.items() if kind in runner.kinds]
+    if able:
+        yield from runner.run(cells.only(able))
+    for target in cells.targets():
+        if target.metric not in able:
+            kind = cells.metric(target).kind
+            what = f"kind {kind}" if kind == kinds[target.metric] else f"kind {kind} over clusters"
+            note = f"{name} cannot estimate metrics of {what}; use difference"
+            yield Finding(target, Status.INSUFFICIENT, note)
 
 
 def refuse_leaking_covariates(cells: Cells) -> None:
@@ -77,6 +117,8 @@ def refuse_leaking_covariates(cells: Cells) -> None:
     It would explain the effect away; :class:`InputError` names it.
     """
     plan = cells.plan
+    for name in sorted(set(COMPANIONS).intersection(plan.covariates)):
+        raise InputError.rule("covariate", name, "is a name kept for other columns", "Rename it.")
     for metric in plan.metrics:
         arms = [cells.moments.get(metric.name, arm) for arm in plan.arms]
         present = [moments for moments in arms if moments.n > 0]
@@ -125,18 +167,26 @@ def _stops(checks: tuple[Check, ...]) -> bool:
 
 
 def _withheld(
-    estimates: list[Estimate], checks: tuple[Check, ...], metrics: Mapping[str, str]
+    estimates: Sequence[Estimate], checks: tuple[Check, ...], metrics: Mapping[str, str]
 ) -> list[Estimate]:
     """Estimates with numbers taken out where a check forbids them."""
-    stop = next((c for c in checks if _stops((c,)) and c.code in ("G5", "X1")), None)
+    stop = next((c for c in checks if _stops((c,)) and c.code in ("G5", "X1", "O3")), None)
+    adjusting = {name for name, runner in ESTIMATORS.items() if runner.adjusts}
+    late = next((c for c in checks if c.code == "X5" and c.outcome is Outcome.FLAGGED), None)
     result = []
     for estimate in estimates:
         reason = metrics.get(estimate.metric, "")
+        if late is not None and estimate.estimator in adjusting:
+            reason = reason or _said(late)
         if stop is not None:
-            reason = f"check {stop.code} ({stop.title.lower()}): {stop.message.rstrip('.')}"
+            reason = _said(stop)
         withhold = reason and estimate.status in (Status.OK, Status.NOT_CONVERGED)
         result.append(_invalid(estimate, reason) if withhold else estimate)
     return result
+
+
+def _said(check: Check) -> str:
+    return f"check {check.code} ({check.title.lower()}): {check.message.rstrip('.')}"
 
 
 def _invalid(estimate: Estimate, reason: str) -> Estimate:
@@ -163,7 +213,7 @@ def _in_order(estimates: tuple[Estimate, ...], plan: AnalysisPlan) -> tuple[Esti
         return (
             metrics[estimate.metric],
             plan.treatments.index(estimate.arm),
-            list(plan.estimators).index(estimate.estimator),  # type: ignore[arg-type]
+            plan.running.index(estimate.estimator),
         )
 
     return tuple(sorted(estimates, key=place))
@@ -172,19 +222,17 @@ def _in_order(estimates: tuple[Estimate, ...], plan: AnalysisPlan) -> tuple[Esti
 def _provenance(units: Units, plan: AnalysisPlan) -> dict[str, Any]:
     """What a reader needs to get the same numbers again."""
     packages = ["numpy", "scipy"]
-    for name in plan.estimators:
-        packages += ESTIMATORS[name].packages
+    if plan.observational is None:
+        packages += [package for name in plan.estimators for package in ESTIMATORS[name].packages]
+    else:
+        packages += OBSERVATIONAL_PACKAGES
     found: dict[str, Any] = {
         "plan_hash": plan.content_hash(),
         "data_hash": getattr(units, "data_hash", None),
         "seed": plan.seed,
-        "relative": RELATIVE_DEFINITION,
+        "relative": RELATIVE_DEFINITIONS[plan.relative],
         "versions": {name: _version(name) for name in packages},
     }
-    if "hierarchical_bayes" in plan.estimators:
-        from measure.incrementality.sampling import CHAINS, DRAWS, SAMPLER, TUNE
-
-        found["sampler"] = {"name": SAMPLER, "chains": CHAINS, "draws": DRAWS, "tune": TUNE}
     return found
 
 

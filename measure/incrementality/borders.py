@@ -20,6 +20,15 @@ def pymc_border() -> Iterator[None]:
 
 
 @contextmanager
+def zarr_border() -> Iterator[None]:
+    """Around writing zarr stores."""
+    with warnings.catch_warnings():
+        # xarray consolidates metadata, which readers want and the zarr 3 format has not fixed yet.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        yield
+
+
+@contextmanager
 def econml_border() -> Iterator[None]:
     """Around EconML: its warnings, and a scikit-learn setting it cannot work with."""
     with warnings.catch_warnings():

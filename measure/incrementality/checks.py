@@ -8,7 +8,8 @@ code    finds                                                                   
 ``X2``  missing metric values, and whether their share differs between arms       stop … note
 ``X3``  metrics that do not vary                                                  note
 ``X4``  missing covariate values                                                  note
-``X5``  covariates whose means differ between arms as chance would not            warning
+``X5``  covariates that differ between arms by no chance; adjusting is withheld   warning
+``X6``  units reached in part, when the plan names their exposure                 warning
 ======  ========================================================================  ============
 
 A check whose input is absent is ``not_applicable``; unknown is never ``passed``.
@@ -21,8 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from measure.incrementality.contrast import SMALLEST_P, StudentT
-from measure.incrementality.difference import difference
+from measure.incrementality.difference import Variance, difference
+from measure.incrementality.exposed import exposure_check
 from measure.incrementality.inputs import Profile
+from measure.incrementality.sequential_ratio import sequential_ratio_p_value
 from measure.incrementality.small_holdout import MIN_UNITS
 from measure.moments import CellMoments, Moments, total
 from measure.plan import AnalysisPlan
@@ -52,21 +55,26 @@ def run_checks(
 ) -> tuple[Check, ...]:
     """All checks of an analysis, in order of their codes."""
     return (
-        sample_ratio_check(moments.units, plan.arms),
+        sample_ratio_check(moments.units, plan.arms, every_look=plan.sequential is not False),
         arms_check(moments.units, plan.arms),
         missing_check(plan, moments),
         constant_check(plan, moments),
         covariate_missing_check(plan, profile),
         balance_check(plan, moments),
+        *([exposure_check(plan, moments)] if plan.exposure else []),
     )
 
 
-def sample_ratio_check(observed: Mapping[str, int], designed: Mapping[str, float]) -> Check:
+def sample_ratio_check(
+    observed: Mapping[str, int], designed: Mapping[str, float], *, every_look: bool = False
+) -> Check:
     """Compare units per arm with the designed shares, empty arms included.
 
     Pearson's chi-square over all arms; where an arm expects fewer than five units, the exact
-    binomial test of each arm, Bonferroni-corrected. Below p = .001 no conclusion may be drawn,
-    below .01 there is a warning. An arm that was not designed stops the analysis.
+    binomial test of each arm, Bonferroni-corrected. With ``every_look`` the Dirichlet-multinomial
+    test, valid at every look (:mod:`measure.incrementality.sequential_ratio`). Below p = .001 no
+    conclusion may be drawn, below .01 there is a warning. An arm that was not designed stops the
+    analysis.
     """
     units = {arm: int(observed.get(arm, 0)) for arm in designed}
     stray = sorted(arm for arm, n in observed.items() if arm not in designed and n > 0)
@@ -77,17 +85,22 @@ def sample_ratio_check(observed: Mapping[str, int], designed: Mapping[str, float
     if n == 0:
         return _check("G5", Outcome.FAILED, "There are no units to compare.", Severity.STOP)
     expected = {arm: n * share for arm, share in designed.items()}
-    p_value = _ratio_p_value(units, expected, designed)
+    p_value = (
+        sequential_ratio_p_value(units, designed)
+        if every_look
+        else _ratio_p_value(units, expected, designed)
+    )
+    valid = ", valid at every look" if every_look else ""
     evidence = tuple(
         {"arm": arm, "observed": units[arm], "expected": expected[arm], "share": designed[arm]}
         for arm in designed
     )
     shown = "; ".join(_deviation(arm, units[arm], n, designed[arm]) for arm in designed)
     if p_value >= SAMPLE_RATIO_WARNING:
-        message = f"{n:,} units follow the design (p = {p_value:.3g}): {shown}."
+        message = f"{n:,} units follow the design (p = {p_value:.3g}{valid}): {shown}."
         return _check("G5", Outcome.PASSED, message, Severity.STOP, p_value, evidence)
     stop = p_value < SAMPLE_RATIO_STOP
-    message = f"{n:,} units do not follow the design (p {_shown_p(p_value)}): {shown}."
+    message = f"{n:,} units do not follow the design (p {_shown_p(p_value)}{valid}): {shown}."
     severity = Severity.STOP if stop else Severity.WARNING
     return _check("G5", Outcome.FLAGGED, message, severity, p_value, evidence)
 
@@ -254,10 +267,10 @@ def covariate_missing_check(plan: AnalysisPlan, profile: Mapping[str, Profile]) 
 
 
 def balance_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
-    """Compare covariate means between each arm and control (Welch).
+    """Compare covariate means between each arm and control.
 
     Below p = 1e-6 a covariate was probably measured after assignment, or assignment was not
-    random.
+    random; estimates that adjust by covariates are withheld.
     """
     if not plan.covariates:
         return _check("X5", Outcome.NOT_APPLICABLE, "The plan names no covariates.")
@@ -269,7 +282,8 @@ def balance_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
     if found:
         message = (
             f"{_list(found)} differs between arms as chance would not "
-            f"(p {_shown_p(worst['p_value'])}, {worst['arm']}): measured after assignment?"
+            f"(p {_shown_p(worst['p_value'])}, {worst['arm']}): measured after assignment? "
+            "Remove it, or find out why the arms differ."
         )
         return _check(
             "X5", Outcome.FLAGGED, message, Severity.WARNING, worst["p_value"], tuple(rows)
@@ -289,22 +303,31 @@ def _imbalances(plan: AnalysisPlan, moments: CellMoments) -> Iterator[dict[str, 
         arm = moments.get(fullest.name, name)
         if min(arm.n, control.n) < MIN_UNITS:
             continue
-        for index, covariate in enumerate(control.columns[1:], start=1):
+        for index, covariate in enumerate(plan.covariates, start=1):
             one, other = _column(control, index), _column(arm, index)
             deviation = math.sqrt((one + other).variance)
             gap = float(other.mean[0] - one.mean[0])
-            p_value = 1.0
-            if one.variance + other.variance > 0:
-                contrast = difference(one, other)
-                p_value = StudentT(contrast.dof).p_value(contrast.value / contrast.se)
-            elif gap != 0:
-                p_value = SMALLEST_P
             yield {
                 "covariate": covariate,
                 "arm": name,
                 "standardised_difference": gap / deviation if deviation > 0 else 0.0,
-                "p_value": p_value,
+                "p_value": _balance_p(one, other) if gap else 1.0,
             }
+
+
+def _balance_p(control: Moments, arm: Moments) -> float:
+    """The larger p-value of Welch's test and of the one with a common variance.
+
+    In a small arm a rare large value moves the mean, which the first knows, and its absence
+    shrinks the arm's own variance, which the second does not believe.
+    """
+    variances: tuple[Variance, ...] = ("welch", "pooled")
+    p_values = [SMALLEST_P]
+    for variance in variances:
+        contrast = difference(control, arm, variance=variance)
+        if contrast.se > 0:
+            p_values.append(StudentT(contrast.dof).p_value(contrast.value / contrast.se))
+    return max(p_values)
 
 
 def _column(moments: Moments, index: int) -> Moments:

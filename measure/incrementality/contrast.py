@@ -21,7 +21,8 @@ class Contrast:
     """Arm minus control: ``value`` and ``se`` in the metric's unit, ``relative`` as a share.
 
     ``dof`` are the degrees of freedom of ``se`` (infinite: known variance). ``relative`` and
-    ``relative_se`` are ``None`` where the control's mean is zero.
+    ``relative_se`` are ``None`` where the control's mean is zero. ``log_se`` and ``log_dof`` are
+    those of the log ratio; absent, they follow from the lift and the difference.
     """
 
     value: float
@@ -29,6 +30,8 @@ class Contrast:
     dof: float
     relative: float | None
     relative_se: float | None
+    log_se: float | None = None
+    log_dof: float | None = None
 
 
 class Reference(Protocol):
@@ -66,7 +69,11 @@ class StudentT:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What a contrast says under a reference; fields as in :class:`measure.results.Estimate`."""
+    """What a contrast says under a reference; fields as in :class:`measure.results.Estimate`.
+
+    ``log_low`` and ``log_high`` bound the lift by the log ratio; they hold for a control mean
+    above zero.
+    """
 
     value: float
     se: float
@@ -76,6 +83,8 @@ class Inference:
     relative: float | None
     relative_ci_low: float | None
     relative_ci_high: float | None
+    log_low: float | None = None
+    log_high: float | None = None
 
     def normal_se(self, level: float) -> float:
         """Standard error of the normal whose interval at ``level`` covers the longer side."""
@@ -94,6 +103,7 @@ def infer(contrast: Contrast, reference: Reference, level: float) -> Inference:
     if contrast.relative is not None and contrast.relative_se is not None:
         relative_low = contrast.relative - high * contrast.relative_se
         relative_high = contrast.relative - low * contrast.relative_se
+    log_low, log_high = _log_interval(contrast, reference, level)
     return Inference(
         value=contrast.value,
         se=contrast.se,
@@ -103,4 +113,21 @@ def infer(contrast: Contrast, reference: Reference, level: float) -> Inference:
         relative=contrast.relative,
         relative_ci_low=relative_low,
         relative_ci_high=relative_high,
+        log_low=log_low,
+        log_high=log_high,
     )
+
+
+def _log_interval(
+    contrast: Contrast, reference: Reference, level: float
+) -> tuple[float | None, float | None]:
+    """Lift as exp(log ratio ± quantile × se) − 1; nothing unless the ratio is above zero."""
+    if contrast.relative is None or contrast.relative_se is None or contrast.relative <= -1:
+        return None, None
+    ratio = 1 + contrast.relative
+    se = contrast.relative_se / ratio if contrast.log_se is None else contrast.log_se
+    if isinstance(reference, StudentT) and contrast.log_dof is not None:
+        reference = StudentT(contrast.log_dof)
+    low, high = reference.quantiles(level)
+    # A reference may reach far beyond what a lift can be.
+    return ratio * math.exp(-high * se) - 1, ratio * math.exp(min(-low * se, 700.0)) - 1

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from measure.incrementality.contrast import Contrast
 from measure.incrementality.difference import difference, welch_dof
 from measure.moments import Moments
+from measure.plan import Kind
 
 Vector = NDArray[np.float64]
 
@@ -44,7 +45,11 @@ def fit(control: Moments, arm: Moments) -> Adjustment:
     Slopes are solved on standardised covariates with the pseudo-inverse, so that neither scale
     nor collinearity decides what is dropped.
     """
-    union = control + arm
+    return fit_one(control + arm)
+
+
+def fit_one(union: Moments) -> Adjustment:
+    """θ from one group of units, in which nobody is told apart."""
     names = union.columns[1:]
     variances = np.diag(union.comoment)[1:]
     usable = variances > union.n * (1e-12 * np.abs(union.mean[1:])) ** 2
@@ -86,14 +91,19 @@ def adjust(moments: Moments, adjustment: Adjustment) -> Moments:
     )
 
 
-def cuped_difference(control: Moments, arm: Moments, adjustment: Adjustment) -> Contrast:
-    """Adjusted arm minus adjusted control; the lift is relative to the unadjusted control mean."""
+def cuped_difference(
+    control: Moments, arm: Moments, adjustment: Adjustment, kind: Kind = "mean"
+) -> Contrast:
+    """Adjusted arm minus adjusted control; the lift is relative to the unadjusted control mean.
+
+    The error of the lift is taken at the unadjusted arm's mean, for ratios at the adjusted one.
+    """
     adjusted_control, adjusted_arm = adjust(control, adjustment), adjust(arm, adjustment)
     plain = difference(adjusted_control, adjusted_arm)
     base, ratio = float(control.mean[0]), math.nan
     relative = relative_se = None
     if base != 0:
-        ratio = float(arm.mean[0]) / base
+        ratio = 1 + plain.value / base if kind == "ratio" else float(arm.mean[0]) / base
         direction = np.concatenate([[ratio], -adjustment.theta])
         part_control = float(direction @ control.covariance @ direction) / control.n
         part_arm = adjusted_arm.variance / arm.n

@@ -4,7 +4,8 @@ Definitions, each named, so that two tables can be compared:
 
 ========== ===============================================================================
 variance   ``welch`` (default): each arm has its own, t with Welch–Satterthwaite degrees of
-           freedom. ``pooled``: one for both arms, normal reference, the z-test of proportions.
+           freedom. ``pooled``: one around the common mean, normal reference, the z-test of
+           proportions. ``equal``: one around each arm's own mean, Student's test.
 relative   ``delta`` (default): the lift arm/control − 1 with a symmetric interval by the delta
            method. ``log``: exp of the interval of the log ratio, minus one.
 ========== ===============================================================================
@@ -16,18 +17,26 @@ control's absolute mean, so that its sign follows the difference.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
-from measure.incrementality.contrast import Contrast, StudentT
+from measure.incrementality.contrast import Contrast
 from measure.moments import Moments
 from measure.plan import Kind
 
-Variance = Literal["welch", "pooled"]
+Variance = Literal["welch", "pooled", "equal"]
 
-RELATIVE_DEFINITION = (
-    "lift = (arm − control) / |control|; symmetric interval by the delta method, degrees of "
-    "freedom of the difference"
-)
+RELATIVE_DEFINITIONS: Mapping[str, str] = {
+    "delta": (
+        "lift = (arm − control) / |control|; symmetric interval by the delta method, degrees of "
+        "freedom of the difference"
+    ),
+    "log": (
+        "lift = (arm − control) / |control|; interval = exp(interval of the log ratio) − 1, "
+        "where control and arm are above zero"
+    ),
+}
+"""How the interval of a lift is defined, by the plan's ``relative``."""
 
 
 def spread(moments: Moments, kind: Kind) -> float:
@@ -40,7 +49,8 @@ def spread(moments: Moments, kind: Kind) -> float:
 def welch_dof(variance_arm: float, n_arm: int, variance_control: float, n_control: int) -> float:
     """Welch–Satterthwaite degrees of freedom; the arguments are variances of the two means."""
     total = variance_arm + variance_control
-    return total**2 / (variance_arm**2 / (n_arm - 1) + variance_control**2 / (n_control - 1))
+    parts = variance_arm**2 / (n_arm - 1) + variance_control**2 / (n_control - 1)
+    return total**2 / parts
 
 
 def difference(
@@ -56,34 +66,30 @@ def difference(
     if base != 0:
         relative = (mean - base) / abs(base)
         relative_se = math.sqrt(error_arm / base**2 + error_control * mean**2 / base**4)
-    return Contrast(mean - base, math.sqrt(error_arm + error_control), dof, relative, relative_se)
+    log_se, log_dof = _log_ratio(control, arm, kind, variance)
+    se = math.sqrt(error_arm + error_control)
+    return Contrast(mean - base, se, dof, relative, relative_se, log_se, log_dof)
 
 
-def log_ratio_interval(
-    control: Moments,
-    arm: Moments,
-    level: float,
-    kind: Kind = "mean",
-    variance: Variance = "welch",
-) -> tuple[float, float] | None:
-    """Interval of the lift as exp(log ratio ± quantile × se) − 1; ``None`` unless both means > 0.
-
-    The degrees of freedom are those of the log ratio.
-    """
+def _log_ratio(
+    control: Moments, arm: Moments, kind: Kind, variance: Variance
+) -> tuple[float | None, float | None]:
+    """Standard error and degrees of freedom of the log ratio; nothing unless both means > 0."""
     base, mean = float(control.mean[0]), float(arm.mean[0])
     if base <= 0 or mean <= 0:
-        return None
+        return None, None
     if variance == "pooled":
         both = control.outcome() + arm.outcome()
         share = spread(both, kind) / float(both.mean[0]) ** 2
-        log_control, log_arm, dof = share / control.n, share / arm.n, math.inf
-    else:
-        error_control, error_arm, _ = _errors(control, arm, kind, variance)
-        log_control, log_arm = error_control / base**2, error_arm / mean**2
-        dof = welch_dof(log_arm, arm.n, log_control, control.n)
-    half = StudentT(dof).quantiles(level)[1] * math.sqrt(log_control + log_arm)
-    ratio = mean / base
-    return ratio * math.exp(-half) - 1, ratio * math.exp(half) - 1
+        return math.sqrt(share / control.n + share / arm.n), math.inf
+    of_control = spread(control, kind) / base**2
+    of_arm = spread(arm, kind) / mean**2
+    if variance == "equal":
+        dof = control.n + arm.n - 2
+        of_control = ((control.n - 1) * of_control + (arm.n - 1) * of_arm) / dof
+        return math.sqrt(of_control / control.n + of_control / arm.n), dof
+    log_control, log_arm = of_control / control.n, of_arm / arm.n
+    return math.sqrt(log_control + log_arm), welch_dof(log_arm, arm.n, log_control, control.n)
 
 
 def _errors(
@@ -93,5 +99,9 @@ def _errors(
     if variance == "pooled":
         both = spread(control.outcome() + arm.outcome(), kind)
         return both / control.n, both / arm.n, math.inf
+    if variance == "equal":
+        dof = control.n + arm.n - 2
+        within = float(control.comoment[0, 0] + arm.comoment[0, 0]) / dof
+        return within / control.n, within / arm.n, dof
     error_control, error_arm = spread(control, kind) / control.n, spread(arm, kind) / arm.n
     return error_control, error_arm, welch_dof(error_arm, arm.n, error_control, control.n)

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from measure.incrementality.sequential import ONE_LOOK_ONLY
 from measure.plan import AnalysisPlan, Metric
-from measure.results import Estimate, Guardrail, GuardrailVerdict, Status
+from measure.results import Estimand, Estimate, Guardrail, GuardrailVerdict, Status
 
 
 def judge_guardrails(estimates: Sequence[Estimate], plan: AnalysisPlan) -> tuple[Guardrail, ...]:
-    """One verdict per guardrail with a limit, arm and estimator, over everybody."""
+    """One verdict per guardrail with a limit, arm and estimator, over everybody.
+
+    Where a plan is looked at before the end, only an interval that holds at every look decides.
+    """
     return tuple(_verdicts(estimates, plan))
 
 
@@ -25,6 +29,8 @@ def _verdicts(estimates: Sequence[Estimate], plan: AnalysisPlan) -> Iterator[Gua
     for metric in plan.metrics:
         for estimate in estimates:
             if estimate.metric != metric.name or estimate.cohort is not None:
+                continue
+            if estimate.estimand == Estimand.CACE:  # a limit is set for everybody assigned
                 continue
             for side, limit in _limits(metric):
                 yield Guardrail(
@@ -49,6 +55,8 @@ def _limits(metric: Metric) -> Iterator[tuple[str, float]]:
 def _verdict(estimate: Estimate, side: str, limit: float) -> GuardrailVerdict:
     low, high = estimate.ci_low, estimate.ci_high
     if estimate.status is not Status.OK or low is None or high is None:
+        return GuardrailVerdict.UNKNOWN
+    if ONE_LOOK_ONLY in estimate.note:
         return GuardrailVerdict.UNKNOWN
     if side == "above":  # mirror, so that harm always lies below the limit
         low, high, limit = -high, -low, -limit

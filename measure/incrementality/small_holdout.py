@@ -134,18 +134,31 @@ def reference_from_counts(
     if judgement.method is not Method.PERMUTATION:
         return Judged(judgement.method, judgement.reason, None)
     values, counts, n_arm = _pool(counted, cell)
-    total = int(counts.sum())
-    events = total - int(counts.max())
-    smaller = min(n_arm, total - n_arm)
-    expected = events * smaller / total
-    if expected < MIN_EVENTS:
-        note = (
-            f"{_short(expected)} of {events:,} events are expected in the smaller arm; "
-            f"at least {MIN_EVENTS} are needed"
-        )
-        return Judged(Method.REFUSE, note, None)
+    few = _too_few(counts, n_arm)
+    if few:
+        return Judged(Method.REFUSE, few, None)
     draws = permute(values, counts, n_arm, kind, cell.generator("counts"))
     return Judged(Method.PERMUTATION, permutation_note(judgement.reason), draws)
+
+
+def too_few_events(values: np.ndarray[tuple[int], np.dtype[np.float64]], n_arm: int) -> str:
+    """Why units with these outcomes cannot be dealt, or nothing.
+
+    An event is an outcome other than the commonest.
+    """
+    return _too_few(np.unique(values, return_counts=True)[1], n_arm)
+
+
+def _too_few(counts: np.ndarray[tuple[int], np.dtype[np.int64]], n_arm: int) -> str:
+    total = int(counts.sum())
+    events = total - int(counts.max())
+    expected = events * min(n_arm, total - n_arm) / total
+    if expected >= MIN_EVENTS:
+        return ""
+    return (
+        f"{_short(expected)} of {events:,} events are expected in the smaller arm; "
+        f"at least {MIN_EVENTS} are needed"
+    )
 
 
 def reference_from_residuals(

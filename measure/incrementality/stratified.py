@@ -47,6 +47,13 @@ def analyze_strata(
     if unknown:
         rule = "cannot be averaged over strata with different shares"
         raise InputError.rule("estimator", unknown[0], rule, "Use difference or cuped.")
+    if plan.sequential is not False:
+        # Strata fill at their own pace, so no share of planned_units says where they are.
+        rule = "has no boundary for an average over strata with different shares"
+        raise InputError.rule("plan.sequential", plan.sequential.method, rule, "Use false.")
+    if plan.discovery:
+        rule = "cannot search units whose shares differ by stratum"
+        raise InputError.rule("plan.discovery", plan.discovery, rule, "Use false.")
     found: dict[str, Analysis] = {}
     for name, arms in shares.items():
         own = plan.model_copy(update={"arms": {arm: arms[arm] for arm in plan.arms}})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from measure.errors import DataError
-from measure.journeys.outcomes import OUTCOMES
+from measure.journeys.outcomes import EXPOSED, OUTCOMES
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -24,8 +24,9 @@ def cluster_outcomes(engine: Engine, outcomes: Table, keys: Table) -> Table:
     """One row per cluster from one row per member.
 
     ``outcomes`` is what :func:`measure.journeys.outcomes.unit_outcomes` returns, ``keys`` has
-    (customer_id, cluster_key). A cluster converts when a member does; orders, money and numeric
-    attributes are summed over its assigned members; a text attribute is kept where they agree.
+    (customer_id, cluster_key). A cluster converts when a member does and is exposed when one is;
+    orders, money and numeric attributes are summed over its assigned members; a text attribute is
+    kept where they agree.
     :class:`DataError` when members of one cluster have different arms.
     """
     joined = outcomes.inner_join(keys, outcomes.unit_id == keys.customer_id)
@@ -38,8 +39,10 @@ def cluster_outcomes(engine: Engine, outcomes: Table, keys: Table) -> Table:
         "revenue": members.revenue.sum(),
         "net_revenue": members.net_revenue.sum(),
     }
+    if EXPOSED in outcomes.columns:
+        found[EXPOSED] = members[EXPOSED].max()
     for name in outcomes.columns:
-        if name not in OUTCOMES:
+        if name not in OUTCOMES and name not in found:
             found[name] = _together(members[name])
     clusters = members.group_by("cluster_key").aggregate(**found)
     _refuse_split(engine, clusters)

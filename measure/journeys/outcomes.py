@@ -13,6 +13,7 @@ from measure.engine.expressions import (
     interval,
     literal,
     null,
+    trimmed,
 )
 from measure.errors import DataError, InputError, UnknownName
 from measure.journeys.sales import minor_units, one_currency, sales, table_of
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 OUTCOMES = ("unit_id", "arm", "conversion", "orders", "revenue", "net_revenue")
 """Columns that every outcome table has, whatever the attributes of the customers."""
 
+EXPOSED = "exposed"
+"""1 for a unit that the campaigns under test reached inside its window, else 0."""
+REACHING = ("send", "delivered", "impression", "viewable", "click", "open")
+"""Kinds of activation that reach a unit."""
+
 _NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 
 
@@ -33,6 +39,7 @@ def unit_outcomes(
     window_days: int,
     numeric: Sequence[str] = (),
     currency: str | None = None,
+    campaigns: Sequence[str] = (),
 ) -> Table:
     """Outcomes within ``window_days`` of the assignment, and the attributes of the customers.
 
@@ -40,12 +47,14 @@ def unit_outcomes(
     ``revenue`` and ``net_revenue`` (net of refunds; major units). The window is half-open,
     ``assigned_at <= ts < assigned_at + window_days``; paid and refunded orders count, each order
     id once, by its first conversion. Attributes stay text; those named in ``numeric`` become
-    float64, empty ones missing. Raises :class:`InputError` for unknown names, an experiment without
-    assignments, text in a numeric attribute, and money in several currencies.
+    float64, empty ones missing. With ``campaigns`` there is a column ``exposed``: 1 where at least
+    one activation of them met the unit inside the window, else 0. Raises :class:`InputError` for
+    unknown names, an experiment without assignments, text in a numeric attribute, and money in
+    several currencies.
     """
     if window_days < 1:
         raise InputError.rule("window_days", window_days, "must be >= 1")
-    assigned = _assigned(engine, experiment_key)
+    assigned = assigned_units_of(engine, experiment_key)
     per_major = float(minor_units(one_currency(engine, currency)))
     bought = _bought(assigned, sales(engine, currency), window_days, per_major)
     units = assigned.left_join(bought, assigned.unit_id == bought.buyer).drop("buyer")
@@ -58,11 +67,16 @@ def unit_outcomes(
         revenue=coalesce(units.revenue, literal(0.0)),
         net_revenue=coalesce(units.net_revenue, literal(0.0)),
     )
+    if campaigns:
+        reached = _reached(engine, assigned, window_days, campaigns)
+        units = units.left_join(reached, units.unit_id == reached.reached)
+        met = ifelse(units.reached.notnull(), 1, 0).cast("int64")
+        units = units.mutate(**{EXPOSED: met}).drop("reached")
     return _with_attributes(engine, units, numeric)
 
 
-def _assigned(engine: Engine, experiment_key: str) -> Table:
-    """Units of one experiment; an error names the experiments that have any."""
+def assigned_units_of(engine: Engine, experiment_key: str) -> Table:
+    """(unit_id, arm, assigned_at) of one experiment; an error names those that have any."""
     assignments = table_of(engine, "assignments")
     mine = assignments.filter(assignments.experiment == experiment_key)
     found = engine.fetch(mine.aggregate(n=mine.count()))["n"][0].as_py()
@@ -98,6 +112,23 @@ def _bought(assigned: Table, sold: Table, window_days: int, per_major: float) ->
     )
 
 
+def _reached(engine: Engine, assigned: Table, window_days: int, campaigns: Sequence[str]) -> Table:
+    """Ids of units with an activation of the campaigns inside their window, each once."""
+    log = table_of(engine, "activations")
+    log = log.filter(log.campaign.isin(sorted(campaigns)), log.kind.isin(REACHING))
+    begin = assigned.assigned_at
+    ts = log.ts.cast(begin.type())
+    met = assigned.inner_join(
+        log,
+        [
+            assigned.unit_id == log.customer_id,
+            ts >= begin,
+            ts < begin + interval(days=window_days),
+        ],
+    )
+    return met.select(reached="unit_id").distinct()
+
+
 def _with_attributes(engine: Engine, units: Table, numeric: Sequence[str]) -> Table:
     if not engine.has("customers"):
         if numeric:
@@ -108,7 +139,7 @@ def _with_attributes(engine: Engine, units: Table, numeric: Sequence[str]) -> Ta
     for name in numeric:
         if name not in names:
             raise UnknownName.of("attribute", name, names, "table customers")
-    taken = sorted(set(names).intersection(OUTCOMES))
+    taken = sorted(set(names).intersection(units.columns))
     if taken:
         raise DataError(
             f"table customers: attribute {taken[0]!r} has the name of an outcome. Rename it."
@@ -128,7 +159,7 @@ def _refuse_text(engine: Engine, customers: Table, numeric: Sequence[str]) -> No
         return
     worst: dict[str, Value] = {}
     for name in texts:
-        text = customers[name].strip()
+        text = trimmed(customers[name])
         wrong = (text != "") & ~text.re_search(_NUMBER)
         worst[name] = ifelse(wrong, text, null("string")).min()
     found = engine.fetch(customers.aggregate(**worst)).to_pylist()[0]
@@ -144,4 +175,4 @@ def _number(column: Any) -> Value:
     """A column as float64; empty text is missing."""
     if not column.type().is_string():
         return column.cast("float64")
-    return column.strip().nullif("").cast("float64")
+    return trimmed(column).nullif("").cast("float64")

@@ -41,10 +41,14 @@ class Line:
 
 
 LINES = (
-    Line("claimed twice by one platform", ("B2",)),
-    Line("no matching order or click", ("A1", "A3")),
+    Line("claimed twice by one platform", ("B2", "B3", "B4", "B9")),
+    Line("no matching order or click", ("A1", "A3", "A4", "A5")),
     Line("outside the time allowed", ("C1", "C3")),
+    Line("invalid or unseen traffic", ("E1", "E2", "E4"), optional=True),
+    Line("test and staff orders", ("E5",), optional=True),
     Line("refunded or cancelled", ("E6",)),
+    Line("in the wrong unit", ("F5",), optional=True),
+    Line("tax and shipping", ("F6",), optional=True),
     Line("in another currency", ("F4",), optional=True),
     Line("touched without consent", ("H1",)),
 )

@@ -83,11 +83,19 @@ class DeclaredCheck:
     counts: tuple[str, ...] = ()
     by_entity: bool = False
     needs_experiment: bool = False
+    needs_attribution: bool = False
+    needs_incremental: bool = False
+    stays: bool = False
+    """Flagged claims stay in the bridge, for they are only held until someone looked."""
 
     @property
     def anchor(self) -> str:
         """The heading of the check in ``docs/checks.md``, as a link fragment."""
         return f"{self.code.lower()}-{self.name}"
+
+    def takes(self, table: str) -> bool:
+        """Whether flagged rows of this table enter its ledger; a note takes no claim away."""
+        return table != "claims" or not (self.stays or self.disposition == "note")
 
     def counted(self, table: str) -> bool:
         """Whether rows of this table belong to the headline."""
@@ -140,8 +148,21 @@ def _missing(declared: DeclaredCheck, sources: Sources) -> str:
         without = [column for column in columns if column not in there]
         if without:
             return f"Not applicable: {name} has no column {', '.join(without)}."
+    return _not_given(declared, sources)
+
+
+def _not_given(declared: DeclaredCheck, sources: Sources) -> str:
+    """Name what was not handed in, or in another currency; empty when nothing is missing."""
     if declared.needs_experiment and sources.experiment is None:
         return "Not applicable: no experiment was given."
+    if declared.needs_attribution:
+        if sources.attribution is None:
+            return "Not applicable: no attribution was given."
+        stated = sources.attribution.definition.get("currency") or sources.currency
+        if stated != sources.currency:
+            return f"Not applicable: the attribution is in {stated}."
+    if declared.needs_incremental and sources.incremental is None:
+        return "Not applicable: no experiment estimate was given."
     return ""
 
 

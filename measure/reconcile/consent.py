@@ -85,7 +85,7 @@ def _allowed(sources: Sources, touches: Table, records: Table, purposes: tuple[s
     return whole.filter(whole.purposes == len(purposes)).select(allowed="touch")
 
 
-def _purposes(sources: Sources) -> tuple[str, ...]:
+def known_purposes(sources: Sources) -> tuple[str, ...]:
     """Required purposes that the consents table records; all of them when it records none."""
     consents = sources.table("consents")
     known = sources.engine.fetch(consents.select("purpose").distinct())["purpose"].to_pylist()
@@ -146,7 +146,7 @@ def _claims(sources: Sources, purposes: tuple[str, ...]) -> Table:
 
 
 def _found(sources: Sources) -> Findings:
-    purposes = _purposes(sources)
+    purposes = known_purposes(sources)
     found = {"activations": _touches(sources, purposes)}
     if sources.has("claims") and sources.has("conversions"):
         found["claims"] = _claims(sources, purposes)
@@ -155,7 +155,7 @@ def _found(sources: Sources) -> Findings:
 
 def _caveat(sources: Sources) -> str:
     """Purposes that nobody recorded, so that they could not be asked for."""
-    known = _purposes(sources)
+    known = known_purposes(sources)
     silent = [purpose for purpose in sources.settings.consent_purposes if purpose not in known]
     return f" No record speaks of {' or '.join(silent)}." if silent else ""
 

@@ -14,28 +14,29 @@ from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
 
 
-def _experiment(sources: Sources) -> ExperimentWindow:
+def experiment_of(sources: Sources) -> ExperimentWindow:
+    """The experiment that is checked."""
     if sources.experiment is None:  # the check is not applicable before this is reached
         raise InputError("no experiment was given.")
     return sources.experiment
 
 
-def _units(sources: Sources) -> Table:
+def units_of(sources: Sources) -> Table:
     """Assignments of the experiment."""
     assigned = sources.table("assignments")
-    assigned = assigned.filter(assigned.experiment == _experiment(sources).key)
+    assigned = assigned.filter(assigned.experiment == experiment_of(sources).key)
     return assigned.select("unit_id", "arm")
 
 
 def _controls(sources: Sources) -> Table:
-    units = _units(sources)
-    return units.filter(units.arm == _experiment(sources).control)
+    units = units_of(sources)
+    return units.filter(units.arm == experiment_of(sources).control)
 
 
 def _contaminated(sources: Sources) -> Findings:
     """Touches of the tested campaigns on control units; counted by unit."""
     experiment, log, control = (
-        _experiment(sources),
+        experiment_of(sources),
         sources.table("activations"),
         _controls(sources),
     )
@@ -61,7 +62,7 @@ def _contaminated(sources: Sources) -> Findings:
 def _contamination_scope(sources: Sources) -> Findings:
     """Control units, looked at only when the experiment says which campaigns it tests."""
     control = _controls(sources)
-    named = bool(_experiment(sources).campaigns)
+    named = bool(experiment_of(sources).campaigns)
     return {"control units": control if named else control.limit(0)}
 
 
@@ -93,7 +94,7 @@ CONTROL_CONTAMINATION = DeclaredCheck(
 
 def _shared(sources: Sources) -> Table:
     """Assigned units with the identifiers that belong to one person."""
-    units, known = _units(sources), sources.table("identities")
+    units, known = units_of(sources), sources.table("identities")
     known = known.filter(known.kind.isin(sources.settings.identity_kinds))
     known = known.select("customer_id", identity_kind="kind", identifier="identifier")
     return known.join(units, known.customer_id == units.unit_id)
@@ -152,7 +153,7 @@ CROSS_ARM_PERSON = DeclaredCheck(
     passed="No person is in two arms",
     flagged=_cross_sentence,
     find=_cross_arm,
-    examined=lambda sources: {"assigned units": _units(sources)},
+    examined=lambda sources: {"assigned units": units_of(sources)},
     facts=_cross_facts,
 )
 
@@ -160,7 +161,7 @@ CROSS_ARM_PERSON = DeclaredCheck(
 def _sample_ratio(sources: Sources) -> Check:
     from measure.incrementality.checks import sample_ratio_check
 
-    units = _units(sources)
+    units = units_of(sources)
     counted = sources.engine.fetch(units.group_by("arm").aggregate(units=units.count()))
     observed = {row["arm"]: int(row["units"]) for row in counted.to_pylist()}
     result = Check(
@@ -170,7 +171,8 @@ def _sample_ratio(sources: Sources) -> Check:
         message="Not applicable: nobody is assigned to this experiment.",
     )
     if observed:
-        result = sample_ratio_check(observed, _experiment(sources).arms)
+        window = experiment_of(sources)
+        result = sample_ratio_check(observed, window.arms, every_look=window.every_look)
     return replace(
         result, disposition=SAMPLE_RATIO_MISMATCH.disposition, anchor=SAMPLE_RATIO_MISMATCH.anchor
     )

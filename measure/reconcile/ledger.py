@@ -5,7 +5,7 @@ in. The overlap between platforms (B1) is the exception: it splits what is left 
 all the others, so it counts last. There is one ledger for each table that holds money (claims,
 conversions, activations, spend), so a claim and a touch never compete. One order, however, is one
 sum of money: where a flagged claim has already put it in question, the conversion behind it adds
-nothing under A3 and C1. A repeat of an order (B8) is money of its own.
+nothing under A3, A4, A5 and C1. A repeat of an order (B8) is money of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from measure.reconcile.sources import Sources
 
 OVERLAP = "B1"
 """Split among claims after all other checks."""
-SAME_MONEY_AS_CLAIMS = frozenset({"A3", "C1"})
+SAME_MONEY_AS_CLAIMS = frozenset({"A3", "A4", "A5", "C1"})
 """Checks that flag a conversion for the very money a claim on its order stands for."""
 _NONE = 1_000_000
 _CHECK, _PLATFORM = "check", "platform"
@@ -55,6 +55,8 @@ class Ledger:
         for table in ran.found:
             if ran.declared.counted(table):
                 amount = self.shares.get((code, table), Share()).amount
+                if not ran.declared.takes(table):
+                    amount = ran.amounts.get(table, 0)
                 total += micros_to_minor(amount, currency) if table in IN_MICROS else amount
         return total
 
@@ -117,7 +119,10 @@ def _flagging(ran: Sequence[Ran], table: str) -> dict[str, Table]:
     return {
         one.declared.code: one.found[table]
         for one in ran
-        if one.flagged and one.rows.get(table) and one.declared.code != OVERLAP
+        if one.flagged
+        and one.rows.get(table)
+        and one.declared.code != OVERLAP
+        and one.declared.takes(table)
     }
 
 

@@ -1,7 +1,8 @@
 """The tables as the checks see them: optional columns filled in, one currency, orders matched.
 
-Nothing here runs a query except :attr:`Sources.currency` and :meth:`Sources.number`; everything
-else is an expression that the data engine evaluates inside the check that uses it.
+Nothing here runs a query except :attr:`Sources.currency`, :meth:`Sources.number`, and
+:attr:`Sources.orders` where there are rates of exchange; everything else is an expression that the
+data engine evaluates inside the check that uses it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from measure.engine.expressions import (
     row_number,
     window,
 )
+from measure.reconcile.exchange import converted
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
-    from measure.reconcile.settings import ExperimentWindow, Settings
+    from measure.reconcile.settings import ExperimentWindow, IncrementalRevenue, Settings
+    from measure.results import Attribution
 
 STORED_AS = {
     Kind.TEXT: "string",
@@ -40,15 +43,28 @@ STORED_AS = {
 """Type of an optional column that a table leaves out."""
 
 
+def seconds_of(time: Column) -> Column:
+    """Whole seconds since 1970; some engines keep the fraction."""
+    return time.epoch_seconds().floor().cast("int64")
+
+
 class Sources:
     """Tables of one engine under one set of settings."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, experiment: ExperimentWindow | None
+        self,
+        engine: Engine,
+        settings: Settings,
+        experiment: ExperimentWindow | None,
+        *,
+        incremental: IncrementalRevenue | None = None,
+        attribution: Attribution | None = None,
     ) -> None:
         self.engine = engine
         self.settings = settings
         self.experiment = experiment
+        self.incremental = incremental
+        self.attribution = attribution
         self.names = frozenset(engine.tables())
         self._tables: dict[str, Table] = {}
         self._numbers: dict[Any, int] = {}
@@ -116,7 +132,8 @@ class Sources:
 
         An order recorded twice is one order: the row with the earliest time stands, ties by id.
         ``order_net`` is value less refund, never below 0; 0 when every row is cancelled, or when
-        a row is refunded without saying how much.
+        a row is refunded without saying how much. An order in another currency is converted at
+        ``order_rate`` where the table of rates knows one for its day.
         """
         table = self.table("conversions")
         same = window(group_by="order_id")
@@ -131,7 +148,7 @@ class Sources:
         )
         first = ranked.filter(ranked.position == 0)
         void = (first.cancelled == 1) | (first.silent == 1)
-        return first.select(
+        orders = first.select(
             matched_order=first.order_id,
             conversion_id=first.conversion_id,
             order_customer=first.customer_id,
@@ -141,7 +158,13 @@ class Sources:
             order_returned=ifelse(void | (first.refunded > 0), 1, 0),
             order_currency=first.currency,
             order_status=first.status,
+            order_tax=coalesce(first.tax, 0),
+            order_shipping=coalesce(first.shipping, 0),
+            order_rate=null().cast("float64"),
         )
+        if not self.has("rates"):
+            return orders
+        return converted(self.engine, orders, self.table("rates"), self.currency)
 
     @cached_property
     def matched_claims(self) -> Table:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from measure.currency import minor_digits
 from measure.engine.expressions import Table, greatest, literal, null, union
 from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.exchange import off_rate
 from measure.reconcile.sources import Sources
 from measure.results import Severity
 
 _CELL = ["platform", "campaign", "day"]
 
 
-def _cells(sources: Sources) -> Table:
+def campaign_days(sources: Sources) -> Table:
     """Spend and logged cost in micros by platform, campaign and UTC day."""
     factor = 10 ** (6 - minor_digits(sources.currency))
     spend = sources.table("spend")
@@ -42,7 +46,7 @@ def _cells(sources: Sources) -> Table:
 
 
 def _spend_differs(sources: Sources) -> Findings:
-    settings, cells = sources.settings, _cells(sources)
+    settings, cells = sources.settings, campaign_days(sources)
     cells = cells.mutate(gap=(cells.billed - cells.logged).abs())
     floor = settings.spend_floor * 10 ** (6 - minor_digits(sources.currency))
     share = greatest(cells.billed, cells.logged) * settings.spend_tolerance
@@ -118,7 +122,7 @@ def _elsewhere(table: Table, key: str) -> Table:
 
 
 def _claims_elsewhere(sources: Sources) -> Table:
-    """Claims in another currency, and claims whose order is in another currency than they are."""
+    """Claims in another currency, or whose order is: without a rate, or unlike it at that rate."""
     claims = sources.table("claims")
     other = claims.filter(claims.currency != sources.currency)
     foreign = other.select(
@@ -128,25 +132,54 @@ def _claims_elsewhere(sources: Sources) -> Table:
         whole=1,
         currency=other.currency,
         order_currency=null().cast("string"),
+        order_value=null().cast("int64"),
+        rate=null().cast("float64"),
     )
     if not sources.has("conversions"):
         return foreign
     matched = sources.matched_claims
     crossed = matched.filter(matched.order_currency != matched.currency)
-    across = crossed.select(
-        entity_id=crossed.claim_id,
-        raw_id=crossed.claim_id,
-        amount=crossed.value,
-        whole=1,
-        currency=crossed.currency,
-        order_currency=crossed.order_currency,
+    crossed = crossed.mutate(excess=crossed.value, whole=literal(1))
+    differing = off_rate(matched, sources.settings.rate_tolerance).mutate(whole=literal(0))
+    return union(foreign, _crossed(crossed), _crossed(differing))
+
+
+def _crossed(claims: Table) -> Table:
+    return claims.select(
+        entity_id=claims.claim_id,
+        raw_id=claims.claim_id,
+        amount=claims.excess.cast("int64"),
+        whole=claims.whole,
+        currency=claims.currency,
+        order_currency=claims.order_currency,
+        order_value=claims.order_value,
+        rate=claims.order_rate,
     )
-    return union(foreign, across)
 
 
 def _currency_sentence(tally: Tally) -> str:
-    parts = [tally.of(t, f"row of {t}", f"rows of {t}") for t, n in tally.rows.items() if n]
-    return f"{', '.join(parts)} are in another currency than {tally.currency} and are set aside"
+    differing = tally.facts["differing"]
+    parts = [
+        tally.of(t, f"row of {t}", f"rows of {t}")
+        for t, n in tally.rows.items()
+        if n - (differing if t == "claims" else 0)
+    ]
+    aside = f"{', '.join(parts)} are in another currency than {tally.currency} and are set aside"
+    unlike = (
+        "1 claim differs from its order at the rate of its day"
+        if differing == 1
+        else f"{differing:,} claims differ from their orders at the rate of their day"
+    )
+    found = [text for text, there in ((aside, parts), (unlike, differing)) if there]
+    return "; ".join(found)
+
+
+def _currency_facts(sources: Sources) -> Mapping[str, Any]:
+    """Claims unlike their converted order."""
+    if not (sources.has("conversions") and sources.has("rates")):
+        return {"differing": 0}
+    unlike = off_rate(sources.matched_claims, sources.settings.rate_tolerance)
+    return {"differing": sources.number(unlike)}
 
 
 CURRENCY_MISMATCH = DeclaredCheck(
@@ -159,6 +192,7 @@ CURRENCY_MISMATCH = DeclaredCheck(
     disposition="hold",
     passed="All money is in one currency",
     flagged=_currency_sentence,
+    facts=_currency_facts,
     find=_other_currencies,
     examined=lambda sources: {
         name: sources.table(name)

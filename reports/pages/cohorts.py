@@ -161,7 +161,7 @@ def _chart(report: ExperimentReport, group: _Group, name: str, csv: str, *, seve
 
 def lead_of(metric: MetricFacts, unit: str, scale: Scale, level: float) -> str:
     """Say what a chart of effects shows, in which unit, with which intervals."""
-    per = "" if scale.points else f" per {clean(unit, 40)}"
+    per = "" if scale.points or not scale.per_unit else f" per {clean(unit, 40)}"
     label = f", {scale.label}{per}" if scale.label or per else ""
     return f"{plain_name(metric.name)}{label}; {percent(level)} interval thin, 50% thick"
 

@@ -32,6 +32,7 @@ from reports.pages.model import (
     Prose,
     TableBlock,
 )
+from reports.plan_statements import assumption_sentence, reached_sentence
 from reports.text import rule_sentence
 from reports.words import clean, inline, listed, method, plain_name, plural, sentence
 
@@ -110,7 +111,7 @@ def _deck(report: DesignReport) -> tuple[str, ...]:
         texts.append(
             f"A true lift of {percent(expected, signed=True)} would be found with {chance}."
         )
-    return tuple(texts)
+    return tuple(text for text in (*texts, reached_sentence(report.plan)) if text)
 
 
 def _blocks(report: DesignReport) -> tuple[Block, ...]:
@@ -278,7 +279,8 @@ def _method(report: DesignReport) -> Prose:
         ("Plan", clean(str(plan.provenance.get("plan_hash", "")), 80)),
         ("Made with", versions(report.versions, report.generated_on)),
     )
-    notes = tuple(sentence(clean(str(note), 400)) for note in plan.provenance.get("notes", ()))
+    said = (assumption_sentence(plan), *map(str, plan.provenance.get("notes", ())))
+    notes = tuple(sentence(clean(note, 400)) for note in said)
     shown = tuple((name, text) for name, text in terms if text)
     return Prose("method", "How this was planned", notes, shown)
 

@@ -9,6 +9,7 @@ from reports.charts.shapes import Column, Table
 from reports.design_facts import DesignReport
 from reports.numbers import NONE, count, interval, money_short, number, percent
 from reports.pages.model import Block, TableBlock
+from reports.plan_statements import placebo_sentence, season_sentence
 from reports.words import clean, method, plain_name, plural, sentence
 
 _WAYS = {
@@ -29,7 +30,11 @@ def precision_table(report: DesignReport) -> TableBlock:
     """Smallest effect, power and units of every comparison."""
     names = ("Metric", "Arm", "Estimator", "Test", "MDE", "Power", "Units needed")
     rows = tuple(_precision_row(p) for p in report.plan.precision)
-    notes = dict.fromkeys(p.note for p in report.plan.precision if p.note and p.role == "primary")
+    notes = dict.fromkeys(
+        p.note
+        for p in report.plan.precision
+        if p.note and (p.role == "primary" or p.method != "normal")
+    )
     power = percent(report.plan.assumptions["power"])
     table = Table(
         "What each comparison can tell", columns(names, text=4), rows,
@@ -58,10 +63,11 @@ def duration_table(report: DesignReport) -> tuple[Block, ...]:
     points = report.plan.duration
     if not points:
         return ()
-    names = ("Days", "Units", "Active by then", "Mean", "Standard deviation", "MDE")
+    names = ("Days", "Test", "Units", "Active by then", "Mean", "Standard deviation", "MDE")
     rows = tuple(
         (
             count(d.days) + (" (planned)" if d.days == report.window_days else ""),
+            _METHODS.get(d.method, plain_name(d.method)),
             count(d.units),
             count(d.active),
             number(d.mean, 4),
@@ -71,7 +77,9 @@ def duration_table(report: DesignReport) -> tuple[Block, ...]:
         for d in points
     )
     lead = "outcomes counted for so many days; distinct units, by formula"
-    table = Table("Duration", columns(names, text=1), rows)
+    dealt = any(d.method == "permutation" for d in points)
+    note = "A permutation test finds less than the formula says." if dealt else ""
+    table = Table("Duration", columns(names, text=2), rows, note=note)
     return (TableBlock("duration", "Duration", lead, table),)
 
 
@@ -120,6 +128,8 @@ def money_table(report: DesignReport) -> tuple[Block, ...]:
         f"({clean(first.lift_source, 200)}); the answer is for a decision about "
         f"{count(first.decision_units)} units."
     )
+    said = dict.fromkeys(sentence(clean(m.note, 300)) for m in report.plan.money if m.note)
+    note = " ".join((note, *said))
     table = Table("Cost and value", columns(names, text=1), rows, note=note)
     lead = "of the holdout, against the value of its answer"
     return (TableBlock("money", "Cost and value", lead, table),)
@@ -147,6 +157,8 @@ def history_table(report: DesignReport) -> TableBlock:
             f"{d} {number(x, 2)}" for d, x in zip(days, season.weekdays, strict=True)
         )
         note = f"Orders by weekday over the average day, {plural(season.weeks, 'week')}: {levels}."
+    said = (note, season_sentence(season), placebo_sentence(report.plan.placebo))
+    note = " ".join(text for text in said if text)
     table = Table("History", columns(names, text=1), rows, note=note)
     return TableBlock("history", "History", clean(report.plan.source, 200), table)
 

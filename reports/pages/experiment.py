@@ -22,6 +22,7 @@ from reports.numbers import (
 )
 from reports.pages.checks import checks_block
 from reports.pages.cohorts import cohort_blocks, scale_of
+from reports.pages.integrity import integrity_checks, page_checks
 from reports.pages.journeys import journeys_block
 from reports.pages.method import foot, method_block, words_block
 from reports.pages.metrics import (
@@ -48,7 +49,9 @@ from reports.pages.returns import (
     money_figures,
     ranked,
 )
+from reports.pages.segments import segments_block
 from reports.text import (
+    DELIVERY,
     Effect,
     Wording,
     arms_lead,
@@ -56,6 +59,7 @@ from reports.text import (
     decision_lead,
     effect_deck,
     effect_headline,
+    flagged_sentence,
     invalid_deck,
     invalid_headline,
     metric_phrase,
@@ -100,7 +104,7 @@ def has_money(report: ExperimentReport) -> bool:
 
 def headline_of(report: ExperimentReport) -> tuple[str, tuple[str, ...]]:
     """The sentence with the number, and its interval in words."""
-    facts, checks = report.facts, report.analysis.checks
+    facts, checks = report.facts, page_checks(report)
     if is_invalid(report):
         return invalid_headline(checks), (invalid_deck(checks),)
     how = wording(checks, randomised=facts.randomised)
@@ -169,11 +173,12 @@ def _blocks(report: ExperimentReport, csv: str) -> tuple[Block, ...]:
         *money_table(report.money),
         *bridge_block(report),
         *cohort_blocks(report, csv),
+        *segments_block(report),
         *journeys_block(report.journeys),
         *guardrail_block(report),
         metrics_block(report, csv),
-        checks_block(analysis.checks),
-        method_block(facts, analysis.checks),
+        checks_block(page_checks(report)),
+        method_block(facts, analysis.checks, integrity_checks(report)),
         words_block(),
     )
 
@@ -279,8 +284,14 @@ def _decision(report: ExperimentReport) -> tuple[Block, ...]:
         lead = decision_lead(arm.verdict, arm.cohorts)
         cohorts = cohort_sentence(arm.cohorts)
     notes = [sentence(clean(note, 300)) for m in report.money for note in m.notes]
-    texts = (cohorts, rule, when, *dict.fromkeys(notes))
+    texts = (_doubts(report), cohorts, rule, when, *dict.fromkeys(notes))
     return (Callout("Decision", lead, tuple(text for text in texts if text), _tone(report.money)),)
+
+
+def _doubts(report: ExperimentReport) -> str:
+    """What speaks against the comparison itself, beside the verdict that rests on it."""
+    found = [check for check in integrity_checks(report) if check.code not in DELIVERY]
+    return f"{flagged_sentence(found)} Explain it before acting." if found else ""
 
 
 def _tone(arms: Sequence[MoneyFacts]) -> str:

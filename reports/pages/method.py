@@ -28,9 +28,11 @@ _WORDS = (
 )
 
 
-def method_block(facts: ExperimentFacts, checks: tuple[Check, ...]) -> Prose:
+def method_block(
+    facts: ExperimentFacts, checks: tuple[Check, ...], integrity: tuple[Check, ...] = ()
+) -> Prose:
     """Design, definitions, hashes and dates of one experiment."""
-    how = wording(checks, randomised=facts.randomised)
+    how = wording((*checks, *integrity), randomised=facts.randomised)
     terms = [
         ("Hypothesis", clean(facts.hypothesis, 1000)),
         ("Design", _design(facts)),
@@ -46,7 +48,8 @@ def method_block(facts: ExperimentFacts, checks: tuple[Check, ...]) -> Prose:
         ("Made with", versions(facts.versions, facts.generated_on)),
     ]
     shown = tuple((name, text) for name, text in terms if text)
-    return Prose("method", "How this was measured", (cause_sentence(how, _unit(facts)),), shown)
+    cause = cause_sentence(how, _unit(facts), facts.assumptions, integrity)
+    return Prose("method", "How this was measured", (cause,), shown)
 
 
 def words_block() -> Prose:
@@ -71,13 +74,17 @@ def _unit(facts: ExperimentFacts) -> str:
 
 
 def _design(facts: ExperimentFacts) -> str:
+    control = f"Control: {clean(facts.control, 60)}."
+    if not facts.randomised:
+        found = [f"{clean(a.name, 60)} {count(a.units)}" for a in facts.arms if a.units is not None]
+        seen = f"; {listed(found, 12)}" if found else ""
+        return f"Not randomised: each {_unit(facts)} was found in its arm{seen}. {control}"
     arms = [
         f"{clean(arm.name, 60)} {percent(arm.share)}"
         + (f" ({count(arm.units)} received)" if arm.units is not None else "")
         for arm in facts.arms
     ]
-    kind = "Randomised" if facts.randomised else "Not randomised"
-    return f"{kind} by {_unit(facts)}; {listed(arms, 12)}. Control: {clean(facts.control, 60)}."
+    return f"Randomised by {_unit(facts)}; {listed(arms, 12)}. {control}"
 
 
 def _period(facts: ExperimentFacts) -> str:
@@ -94,13 +101,16 @@ def _period(facts: ExperimentFacts) -> str:
 
 def _metric(metric: MetricFacts) -> str:
     unit = f" in {clean(metric.unit, 20)}" if metric.unit else ""
-    return f"{plain_name(metric.name)} ({metric.kind}{unit}, {metric.role})"
+    at = "" if metric.quantile is None else f" {metric.quantile:g}"
+    if metric.horizon is not None:
+        at = f" {'at' if metric.kind == 'retention' else 'up to'} {metric.horizon:g}"
+    return f"{plain_name(metric.name)} ({metric.kind}{at}{unit}, {metric.role})"
 
 
 def _methods(facts: ExperimentFacts) -> str:
     names = listed([inline(method(name)) for name in facts.estimators])
     lead = inline(method(facts.leading_estimator))
-    text = f"{names[:1].upper()}{names[1:]}. The numbers at the top are from the {lead}"
+    text = f"{names[:1].upper()}{names[1:]}. The numbers at the top: {lead}"
     if facts.covariates:
         adjusted = listed([plain_name(name) for name in facts.covariates], 12)
         text += f". Adjusted for: {adjusted}"

@@ -50,7 +50,7 @@ def with_unit(words: str, scale: Scale, unit: str) -> str:
     if scale.points:
         return f"{words} percentage points"
     kind = f" {scale.unit}" if scale.unit else ""
-    return f"{words}{kind} per {clean(unit, 40)}"
+    return f"{words}{kind} per {clean(unit, 40)}" if scale.per_unit else f"{words}{kind}"
 
 
 def arms_block(report: ExperimentReport) -> tuple[Block, ...]:
@@ -103,7 +103,7 @@ def metrics_block(report: ExperimentReport, csv: str) -> TableBlock:
             first = [_metric_name(metric, scale), *([clean(e.arm, 60)] if several else [])]
             body.append((*first, method_short(e.estimator), *_figures(e, scale)))
     table = Table("Every metric, every method", columns, tuple(body), csv, _notes(report))
-    lead = "each against control, per randomised unit"
+    lead = f"each against control, per {'randomised ' if report.facts.randomised else ''}unit"
     return TableBlock("metrics", "Every metric, every method", lead, table)
 
 

@@ -3,11 +3,14 @@
 import csv
 import hashlib
 import json
+import sqlite3
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 import pytest
 
+from console.assigning import read_ids
+from console.workspace import Workspace
 from designs.assignment.hashing import bucket, share_threshold
 from tests.console.command import truelift
 
@@ -142,6 +145,19 @@ def test_lists_hold_whom_they_should_and_are_the_same_each_time(shop):
     again = answer(shop, "audience", "spring", "--channel", "email", "--out", out, "--at", AT)
     assert first == again
     assert out.stat().st_mode & 0o077 == 0
+    receipt = json.loads((shop / "reach.csv.receipt.json").read_text())
+    assert receipt["export"] == {k: v for k, v in again.items() if k != "schema_version"}
+    assert (receipt["experiment"], again["kind"]) == ("spring", "audience")
+    with sqlite3.connect(shop / "registry.db") as registry:
+        ((what, key, detail),) = registry.execute(
+            "SELECT what, key, detail FROM audit WHERE sequence = ?", (receipt["audit_row"],)
+        ).fetchall()
+        (noted,) = registry.execute(
+            "SELECT count(*) FROM audit WHERE what = 'export list'"
+        ).fetchone()
+    assert (what, key, json.loads(detail)) == ("export list", "spring", receipt["export"])
+    assert noted == 5
+    assert truelift("audit", "verify", cwd=shop).code == 0
     assert not list(shop.glob(".*csv*"))
 
 
@@ -194,6 +210,13 @@ def test_a_balanced_assignment_is_made_once_and_reported(shop):
     steps = answer(shop, "explain", "even", "c2")["decisions"]
     assert [s["step"] for s in steps] == ["eligible", "balance"]
     assert steps[-1]["arm"] in {"mail", "control"}
+    found = answer(shop, "analyze", "even")
+    (estimate,) = found["estimates"]
+    assert estimate["note"] == "p-value and interval from 499 re-drawn assignments"
+    assert found["provenance"]["inference"] == "randomization"
+    assert estimate["ci_low"] < estimate["value"] < estimate["ci_high"]
+    assert (estimate["p_value"] * 250).is_integer()  # twice a share of 500 assignments
+    assert (estimate["p_value"] <= 0.05) == (not estimate["ci_low"] <= 0 <= estimate["ci_high"])
 
 
 def test_an_account_is_one_unit_from_arm_to_estimate(shop):
@@ -265,8 +288,44 @@ def test_a_slot_that_another_experiment_uses_is_refused(shop):
     begin(shop, "left", "layer: {name: home, slot: [0, 0.5]}")
     begin(shop, "right", "layer: {name: home, slot: [0.4, 1]}")
     truelift("assign", "right", cwd=shop).refused("'left' and 'right'", "overlap", "'home'")
+    loose = shop / "loose.txt"
+    loose.write_text("c1\n")
+    truelift("assign", "right", "--ids", loose, cwd=shop).refused("overlap", "'home'")
     begin(shop, "odd", "holdout: {name: universal, share: 0.3}")
     truelift("assign", "odd", cwd=shop).refused("'universal'", "described differently")
     # Which of the two holds is not known, so no list is written until one of them ends.
     suppress = ("suppress", "email", "--out", shop / "torn.csv")
     truelift(*suppress, cwd=shop).refused("'universal'", "described differently")
+
+
+def test_whom_a_wider_ramp_lets_in_is_assigned_when_it_does(shop):
+    begin(shop, "ramp", "rollout: 0.2")
+    first = answer(shop, "assign", "ramp")["units"]
+    path = shop / "experiments" / "ramp.yaml"
+    path.write_text(path.read_text().replace("rollout: 0.2", "rollout: 0.7"))
+    assert truelift("register", path, cwd=shop).code == 0
+    wider = datetime.now(UTC)
+    second = answer(shop, "assign", "ramp")["units"]
+    assert answer(shop, "assign", "ramp")["units"] == second
+    assert second["mail"] > 3 * first["mail"]
+    with Workspace.open(shop).connect() as engine:
+        table = engine.table("assignments")
+        rows = engine.fetch(table.filter(table.experiment == "ramp")).to_pylist()
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    early = {r["unit_id"] for r in rows if r["assigned_at"] == start}
+    late = {r["unit_id"] for r in rows if r["assigned_at"] >= wider}
+    assert (len(early), len(early) + len(late)) == (
+        first["mail"] + first["control"],
+        second["mail"] + second["control"],
+    )
+    assert len(rows) == len(early) + len(late)
+    assert all(bucket("rollout:ramp", unit) < share_threshold(0.2) for unit in early)
+    # What newcomers bought before they were let in is no outcome of theirs: all sales are of March.
+    found = answer(shop, "analyze", "ramp")["estimates"][0]
+    assert found["n_arm"] == second["mail"]
+
+
+def test_ids_are_read_as_they_are(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_bytes("\ufeffa\u2028b\r\n x \n\n007\x0c\nlast".encode())
+    assert read_ids(path) == ["a\u2028b", " x ", "007\x0c", "last"]

@@ -110,6 +110,11 @@ def test_concluding_closes_the_experiment_with_its_result(shop):
     truelift("start", KEY, cwd=shop).refused("can be started")
     listed = json.loads(truelift("list", "--json", "-", cwd=shop).out)["experiments"]
     assert [(e["key"], e["state"]) for e in listed] == [(KEY, "concluded")]
+    recorded = (shop / "results" / KEY / "analysis.json").read_bytes()
+    again = truelift("analyze", KEY, cwd=shop)
+    assert again.code == 0, again.err
+    assert "Concluded: the result on record stays" in again.out
+    assert (shop / "results" / KEY / "analysis.json").read_bytes() == recorded
     ran = truelift("report", cwd=shop)
     assert ran.code == 0, ran.err
     page = shop / "reports" / "experiment-letters.html"

@@ -47,7 +47,7 @@ def test_two_people_and_a_reason_bring_a_high_impact_design_to_its_start(shop):
     said = ok("approve", KEY, "--as", "Finn", "--reason", "capped", "--json", "-", cwd=shop)
     assert json.loads(said)["state"] == "approved"
     assert "is running since" in ok("start", KEY, "--as", "Ana", cwd=shop)
-    history = ok("history", KEY, cwd=shop)
+    history = ok("history", KEY, "--as", "Finn", cwd=shop)
     assert history.count("refuse") == 3
     assert "nobody approves their own design" in history
     assert "Finn (finance)  approve, version 1" in history
@@ -61,18 +61,18 @@ def test_a_running_change_is_proposed_shown_and_approved(shop):
     ok("start", KEY, "--as", "Ana", cwd=shop)
     write(shop, written(more="rollout: 0.5"))
     assert "Version 2" in ok("register", "spring.yaml", "--as", "Ana", cwd=shop)
-    assert "rollout: 0.1 → 0.5" in ok("diff", KEY, cwd=shop)
+    assert "rollout: 0.1 → 0.5" in ok("diff", KEY, "--as", "Finn", cwd=shop)
     ok("reject", KEY, "--as", "Finn", "--reason", "not yet", cwd=shop)
     ok("register", "spring.yaml", "--as", "Ana", cwd=shop)
     ok("approve", KEY, "--as", "Finn", "--reason", "now", cwd=shop)
-    document = json.loads(ok("list", "--json", "-", cwd=shop))["experiments"][0]
+    document = json.loads(ok("list", "--as", "Mo", "--json", "-", cwd=shop))["experiments"][0]
     assert (document["version"], document["proposed_version"]) == (3, None)
     write(shop, written(more="rollout: 0.5").replace("0.9, control: 0.1", "0.8, control: 0.2"))
     ran = truelift("register", "spring.yaml", "--as", "Ana", cwd=shop)
     ran.refused("arms.newsletter: 0.9 → 0.8", f"key: {KEY}-phase-2")
-    document = json.loads(ok("diff", KEY, "1", "3", "--json", "-", cwd=shop))
+    document = json.loads(ok("diff", KEY, "1", "3", "--as", "Mo", "--json", "-", cwd=shop))
     assert document["changes"] == [{"field": "rollout", "before": 0.1, "after": 0.5}]
-    truelift("diff", KEY, "1", "9", cwd=shop).refused("version '9' not found")
+    truelift("diff", KEY, "1", "9", "--as", "Mo", cwd=shop).refused("version '9' not found")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_running_change_is_proposed_shown_and_approved(shop):
 def test_what_a_role_may_not_do_is_refused_and_on_record(shop, person, command, words):
     ok("register", "spring.yaml", "--as", "Ana", cwd=shop)
     truelift(*command, cwd=shop, TRUELIFT_USER=person).refused(words)
-    assert ("refuse" in ok("history", KEY, cwd=shop)) is ("may not" in words)
+    assert ("refuse" in ok("history", KEY, "--as", "Finn", cwd=shop)) is ("may not" in words)
     assert not (shop / "x.csv").exists()
 
 
@@ -126,6 +126,10 @@ def test_the_audit_is_verified_exported_and_its_first_bad_row_named(shop):
     assert "4 rows" in said
     assert "Row 4 is the one in head.json" in said
     database = sqlite3.connect(shop / "registry.db")
+    database.execute("UPDATE experiments SET state = 'approved'")
+    database.commit()
+    ran = truelift("audit", "verify", "--as", "Finn", cwd=shop)
+    ran.refused(f"registry: '{KEY}' is approved in the tables and in review in the audit")
     database.execute("DROP TRIGGER audit_no_update")
     database.execute("UPDATE audit SET who = 'Eve' WHERE sequence = 2")
     database.commit()

@@ -22,7 +22,9 @@ ESTIMATE = Estimate(
     0.03, 0.07, 0.95, 1e-6, 0.5, 0.3, 0.7, 1000, 1000, Status.OK, "note",
 )  # fmt: skip
 FAMILY = Family("visit", "mail", "channel", "difference", "benjamini-hochberg", ("Web",), (0.1,), 0)
-ANALYSIS = Analysis("key", Status.OK, (CHECK,), (ESTIMATE,), (FAMILY,), {"plan_hash": "ab"})
+ANALYSIS = Analysis(
+    "key", Status.OK, (CHECK,), (ESTIMATE,), (FAMILY,), provenance={"plan_hash": "ab"}
+)
 
 
 def test_what_is_read_back_is_what_was_saved(tmp_path):

@@ -242,3 +242,14 @@ def test_allocation_is_pooled_only_by_estimators_that_know_how():
     text = written(more=BY_COUNTRY).replace("[difference, cuped]", "[difference, double_ml]")
     with pytest.raises(SpecError, match="only difference and cuped"):
         parse_specification(text, "test.yaml")
+
+
+def test_values_match_the_tables_whatever_form_they_were_written_in():
+    # Texts are NFC once loaded, so a decomposed ü in a specification would match nobody.
+    more = (
+        "population: {where: {city: Mu\u0308nchen}}\n"
+        "allocation: {attribute: country, shares: {Mu\u0308nchen: {newsletter: 0.5, control: 0.5}}}"
+    )
+    design = experiment(more=more)
+    assert design.population.where == {"city": "M\u00fcnchen"}
+    assert list(design.allocation.shares) == ["M\u00fcnchen"]

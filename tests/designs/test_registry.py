@@ -6,13 +6,18 @@ import pytest
 from sqlalchemy import text as sql
 from sqlalchemy.exc import DBAPIError
 
+from designs.assignment.declared import Allocation, Cluster
+from designs.experiment import Decision
 from designs.registry import Registry
+from designs.registry.access import Action
 from designs.registry.database import Database
 from designs.registry.writing import Writing
 from designs.specification import parse_specification
 from measure.errors import InputError, LifecycleError, RegistryError, UnknownName
 from tests.designs.registry_books import KEY, opened, register
 from tests.designs.specs import HILLSTROM, written
+
+HALVES = {"newsletter": 0.5, "control": 0.5}
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_steps_out_of_order_are_refused(registry):
         registry.require_running(KEY)
     registry.start(KEY, by="ana")
     with pytest.raises(LifecycleError, match=r"is running since .*; only a draft can be started"):
-        registry.start(KEY, by="ana")
+        registry.start(KEY, by="ben")
     assert registry.require_running(KEY).state == "running"
     concluded = registry.conclude(KEY, {"a": 1}, by="ana")
     assert registry.conclude(KEY, {"a": 1}, by="ana") == concluded  # acknowledged twice
@@ -194,6 +199,83 @@ def test_the_record_cannot_be_rewritten(registry, registry_url, action):
     database.close()
 
 
+@pytest.mark.parametrize(
+    ("table", "columns", "values"),
+    [
+        ("versions", "key, version, text, spec_hash, plan_hash, registered_at, registered_by",
+         "key, version, 'forged', spec_hash, plan_hash, registered_at, registered_by"),
+        ("results", "key, document, result_hash, recorded_at", "key, '{}', 'x', recorded_at"),
+        ("audit", "sequence, key, at, who, role, account, what, detail, hash",
+         "sequence, key, at, 'eve', role, account, what, detail, hash"),
+        ("approvals", "sequence, key, version, who, role, reason, at",
+         "sequence, key, version, 'eve', role, reason, at"),
+    ],
+)  # fmt: skip
+def test_no_row_of_the_record_is_replaced(registry, registry_url, table, columns, values):
+    register(registry)
+    registry.submit(KEY, by="ana")
+    registry.approve(KEY, by="ben")
+    registry.start(KEY, by="ana")
+    registry.conclude(KEY, {"a": 1}, by="ana")
+    database = Database(registry_url)
+    with database.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            text = f"REPLACE INTO {table} ({columns}) SELECT {values} FROM {table}"
+        else:
+            first, second = columns.split(", ")[0], columns.split(", ")[1]
+            same = f"{first}, {second}" if table == "versions" else first
+            text = (
+                f"INSERT INTO {table} ({columns}) SELECT {values} FROM {table} "
+                f"ON CONFLICT ({same}) DO UPDATE SET key = 'x'"
+            )
+        with pytest.raises(DBAPIError, match=f"{table} is append-only"):
+            connection.execute(sql(text))
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "table", ["versions", "results", "audit", "approvals", "experiments", "audit_head"]
+)
+def test_postgresql_refuses_to_empty_any_table_of_the_record(postgres_url, table):
+    with opened(postgres_url) as registry:
+        register(registry)
+        with (
+            registry._database.engine.connect() as connection,
+            pytest.raises(DBAPIError, match=r"is append-only"),
+        ):
+            connection.execute(sql(f"TRUNCATE {table} CASCADE"))
+
+
+def test_a_step_sent_twice_is_taken_once(registry):
+    """A commit may succeed unacknowledged; the same request again is answered, not refused."""
+    register(registry)
+    steps = [
+        lambda by: registry.submit(KEY, by=by),
+        lambda by: registry.approve(KEY, by="ben" if by == "ana" else by, reason="fine"),
+        lambda by: registry.start(KEY, by=by),
+        lambda by: registry.stop(KEY, by=by, reason="enough"),
+        lambda by: registry.conclude(KEY, {"a": 1}, by=by),
+        lambda by: registry.archive(KEY, by=by, reason="done"),
+    ]
+    for number, step in enumerate(steps, 2):
+        first = step("ana")
+        assert step("ana") == first
+        assert len(registry.events()) == number
+        if number != 6:  # the same result is the same whoever records it
+            with pytest.raises(LifecycleError):
+                step("cy")
+    registry.permit(Action.READ, KEY, by="ana")
+    assert registry.verify_audit(by="x").intact
+
+
+def test_the_same_step_for_another_reason_is_another_step(registry):
+    register(registry)
+    registry.start(KEY, by="ana")
+    registry.stop(KEY, by="ana", reason="enough")
+    with pytest.raises(LifecycleError, match="only a running experiment"):
+        registry.stop(KEY, by="ana", reason="harm")
+
+
 def test_postgresql_refuses_to_empty_the_record(postgres_url):
     with opened(postgres_url) as registry:
         register(registry)
@@ -202,6 +284,23 @@ def test_postgresql_refuses_to_empty_the_record(postgres_url):
             pytest.raises(DBAPIError, match="audit is append-only"),
         ):
             connection.execute(sql("TRUNCATE audit"))
+
+
+def test_a_specification_that_departs_from_the_registered_one_is_not_as_registered(registry):
+    entry = register(registry, written(more="rollout: 0.5"))
+    assert not registry.is_as_registered(KEY, entry.experiment)  # a draft promises nothing
+    registry.start(KEY, by="ana")
+    same = entry.experiment
+    assert registry.is_as_registered(KEY, same)
+    assert registry.is_as_registered(KEY, same.model_copy(update={"rollout": 1.0}))
+    for other in (
+        {"cohorts": ("country", "device")},
+        {"cluster": Cluster(attribute="account")},  # the plan's hash does not know units
+        {"allocation": Allocation(attribute="country", shares={"DE": HALVES})},
+        {"decision": Decision(scale_if="P(lift > 0) >= 0.5")},
+        {"hypothesis": "The newsletter costs orders."},
+    ):
+        assert not registry.is_as_registered(KEY, same.model_copy(update=other)), other
 
 
 def test_a_failed_step_leaves_nothing_behind(registry, monkeypatch):

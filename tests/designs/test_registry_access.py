@@ -22,6 +22,8 @@ MATRIX = {
     "conclude": "y---",
     "archive": "y--y",
     "analyze": "y-y-",
+    "reconcile": "yy--",
+    "report": "yyy-",
     "assign": "y---",
     "read_persons": "y---",
     "export_audience": "y---",
@@ -70,6 +72,76 @@ def test_an_author_of_any_version_since_the_last_approval_is_no_approver(registr
         register(registry, written() + "# clearest\n", by="ana")
         registry.submit(KEY, by="ana")
         assert registry.approve(KEY, by="ben").state == "approved"  # version 1 is long approved
+
+
+ANA = ["Ana", "ANA", " ana ", "\uff21na", "a\u200bna", "an\u034fa", "\u1d43na", "a na"]
+
+
+@pytest.mark.parametrize("name", ANA)
+def test_another_spelling_of_a_name_is_the_same_person(registry_url, name):
+    with opened(registry_url) as registry:  # no people are named: any name may be given
+        register(registry, by="ana")
+        registry.submit(KEY, by="ana")
+        with pytest.raises(AccessError, match="nobody approves their own design"):
+            registry.approve(KEY, by=name)
+        assert registry.approve(KEY, by="anna").state == "approved"
+
+
+@pytest.mark.parametrize("name", ANA[:2] + ANA[3:4])
+def test_two_spellings_of_one_name_are_refused_in_the_settings(name):
+    with pytest.raises(InputError, match="read as one name"):
+        Policy.of("required", {"ana": "analyst", name: "finance"})
+
+
+@pytest.mark.parametrize(
+    ("writes", "approves"),
+    [
+        (("ben", "ana"), ("ana", "")),  # (name, account): wrote as ben, approves as herself
+        (("ana", ""), ("ben", "ana")),  # wrote as herself, approves as ben
+        (("ana", ""), ("fin", "ana")),  # … and in another role
+    ],
+)
+def test_nobody_approves_their_own_design_under_another_name(registry_url, writes, approves):
+    with opened(registry_url, REQUIRED, account=writes[1]) as registry:
+        register(registry, by=writes[0])
+        registry.submit(KEY, by=writes[0])
+    with (
+        opened(registry_url, REQUIRED, account=approves[1]) as registry,
+        pytest.raises(AccessError, match=r"^ana wrote what is to be approved"),
+    ):
+        registry.approve(KEY, by=approves[0])
+
+
+def test_an_account_that_many_share_says_nothing_of_who_wrote(registry_url):
+    with opened(registry_url, REQUIRED, account="root") as registry:
+        register(registry, by="ana")
+        registry.submit(KEY, by="ana")
+        assert registry.approve(KEY, by="fin").state == "approved"
+
+
+def test_who_may_not_is_told_nothing_of_what_there_is(registry_url):
+    with opened(registry_url, REQUIRED) as registry:
+        register(registry)
+        for key in (KEY, "spring-newsletters", "no-such"):
+            with pytest.raises(AccessError, match="not among the people"):
+                registry.permit(Action.READ, key, by="eve")
+        with pytest.raises(UnknownName, match="Did you mean"):
+            registry.permit(Action.READ, "spring-newsletters", by="mo")
+        registry.permit(Action.READ, by="mo")
+        with pytest.raises(AccessError, match=r"mo \(modeler\) may not export audience; those"):
+            registry.permit(Action.EXPORT_AUDIENCE, by="mo")
+        refused = [(e.who, e.key) for e in registry.events() if e.what == "refuse"]
+        assert refused == [
+            *(("eve", k) for k in (KEY, "spring-newsletters", "no-such")),
+            ("mo", ""),
+        ]
+
+
+def test_reading_waits_for_no_writer(sqlite_url):
+    with opened(sqlite_url, REQUIRED) as registry:
+        register(registry)
+        with registry._database.writing(), opened(sqlite_url, REQUIRED) as other:
+            other.permit(Action.READ_PERSONS, KEY, by="ana")  # would wait 30 seconds for the lock
 
 
 def test_a_refusal_changes_nothing_and_is_audited(registry_url):
@@ -127,6 +199,12 @@ SMALL = {"name": "holdout", "role": "modeler", "control_below": 0.15}
         (SPEND, "cost: {per_unit: 0, margin: 0.5, currency: EUR, fixed: 9}", None, None),
         (SMALL, "", None, "control share 0.1 < 0.15"),
         ({**SMALL, "control_below": 0.1}, "", None, None),
+        (
+            {**SMALL, "control_below": 0.1},
+            "allocation: {attribute: country, shares: {DE: {newsletter: 0.99, control: 0.01}}}",
+            None,
+            "control share 0.01 < 0.1",
+        ),
     ],
 )
 def test_a_high_impact_rule_says_when_and_why(rule, more, units, because):

@@ -14,11 +14,14 @@ from designs.registry import Registry
 from designs.registry.database import Database
 from designs.registry.models import SCHEMA, Base
 from measure.errors import RegistryError
-from tests.designs.registry_books import KEY, SECRET, opened, register
+from tests.designs.registry_books import KEY, REQUIRED, SECRET, opened, register
 from tests.designs.specs import written
 
 # Written by the code of schema 1: `concluded`, `running` (two versions) and `draft`; seven events.
 SCHEMA_1 = Path(__file__).with_name("registry_schema1.db.gz")
+# Written by the code of schema 2 on top of it: a stop, a proposed change, a design in review, a
+# refusal and a job; sixteen events, the first seven without a hash.
+SCHEMA_2 = Path(__file__).with_name("registry_schema2.db.gz")
 
 
 @pytest.fixture
@@ -46,19 +49,20 @@ def test_a_registry_of_schema_1_opens_with_all_it_held(old_url):
             (5, "ben", "register"),
             (6, "ben", "start"),
             (7, "ana", "register"),
+            (8, "upgrade", "seal"),
         ]
 
 
 def test_an_upgraded_registry_works_on_and_its_old_rows_are_vouched_for(old_url):
     with opened(old_url) as registry:
         found = registry.verify_audit(by="x")
-        assert (found.rows, found.unchained, found.intact) == (7, 7, True)
+        assert (found.rows, found.unchained, found.intact) == (8, 7, True)
         registry.start("draft", by="ana")
         registry.stop("running", by="ana")
         assert registry.conclude("running", {}, by="ana").state == "concluded"
         assert registry.archive("concluded", by="ana").state == "archived"
         found = registry.verify_audit(by="x")
-        assert (found.rows, found.unchained, found.intact) == (11, 7, True)
+        assert (found.rows, found.unchained, found.intact) == (12, 7, True)
     database = sqlite3.connect(old_url.removeprefix("sqlite:///"))
     database.execute("DROP TRIGGER audit_no_update")
     database.execute("UPDATE audit SET who = 'eve' WHERE sequence = 3")
@@ -68,6 +72,31 @@ def test_an_upgraded_registry_works_on_and_its_old_rows_are_vouched_for(old_url)
         found = registry.verify_audit(by="x")
         assert found.first_bad == 8
         assert "rows 1 to 7 carry no hash, so it may be one of them" in found.reason
+
+
+def test_a_registry_of_schema_2_opens_with_all_it_held(tmp_path):
+    path = tmp_path / "two.db"
+    path.write_bytes(gzip.decompress(SCHEMA_2.read_bytes()))
+    url = f"sqlite:///{path}"
+    with pytest.raises(RegistryError, match="its upgrade needs the workspace's key"):
+        Registry(url)
+    with opened(url, REQUIRED) as registry:
+        found = {e.key: (e.state, e.version, e.proposed_version) for e in registry.entries()}
+        assert found == {
+            "approved": ("running", 1, 2),
+            "concluded": ("concluded", 1, None),
+            "draft": ("draft", 1, None),
+            "running": ("stopped", 2, None),
+            "waiting": ("in review", 1, None),
+        }
+        checked = registry.verify_audit(by="fin")
+        assert (checked.rows, checked.unchained, checked.intact) == (17, 7, True)
+        assert registry.events()[-1].detail == {"unchained": 7}
+        assert registry.approve("approved", by="ana").version == 2
+        assert registry.approve("waiting", by="fin").state == "approved"
+        assert registry.verify_audit(by="fin").intact
+    with Registry(url) as registry:  # once upgraded, it is read without the key as before
+        assert len(registry.entries()) == 5
 
 
 def test_an_upgraded_file_has_the_tables_of_a_new_one(old_url, sqlite_url):
@@ -123,7 +152,7 @@ def test_a_failed_upgrade_leaves_everything_as_it_was(old_url, monkeypatch):
     assert "events" in tables
     assert not {"audit", "jobs", "alembic_version", "_alembic_tmp_experiments"} & tables
     with opened(old_url) as registry:
-        assert len(registry.events()) == 7
+        assert len(registry.events()) == 8
 
 
 def test_several_processes_make_one_registry(registry_url):

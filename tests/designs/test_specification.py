@@ -212,3 +212,27 @@ def test_any_damage_is_refused_in_one_line_or_harmless(start, length, inserted):
 def test_any_value_in_any_field_is_refused_in_one_line_or_harmless(value, field):
     document = yaml.safe_load(TEXT) | {field: value}
     assert "\n" not in outcome(yaml.safe_dump(document, allow_unicode=True))
+
+
+VALUES = st.recursive(
+    st.sampled_from(["maybe", "3", "true", "null", "false", "weak", "all", "1e400"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2).map(lambda parts: f"[{', '.join(parts)}]"),
+        st.dictionaries(st.sampled_from(["method", "mean", "sd", "x"]), inner, max_size=2).map(
+            lambda fields: "{" + ", ".join(f"{k}: {v}" for k, v in fields.items()) + "}"
+        ),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(field=st.sampled_from(["sequential", "discovery", "bayes", "holdouts"]), value=VALUES)
+def test_no_way_of_writing_a_field_shows_its_name_in_the_validator(field, value):
+    """``plan.sequential.literal[False]`` is no field; nobody wrote that."""
+    text = written().replace("window_days: 28", f"window_days: 28, {field}: {value}")
+    if field == "holdouts":
+        text = written(more=f"holdouts: [{{name: a, share: 0.1, channels: {value}}}]")
+    said = outcome(text)
+    for tag in ("literal[", "tuple[", "constrained", "function-", "Sequential", "PriorEffect"):
+        assert tag not in said

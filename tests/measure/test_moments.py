@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from measure.moments import Moments, total
+from measure.moments import DENOMINATOR, EXPOSURE, Moments, total
 from tests.data import data_file
 
 COLUMNS = ("y", "x")
@@ -67,3 +67,30 @@ def test_hillstrom_spend_has_the_known_skew_and_adds_up_over_arms():
     assert everybody.n == 64_000
     assert everybody.mean[0] == pytest.approx(1.05091, abs=5e-6)
     assert everybody.skewness == pytest.approx(float(frame.spend.skew()), rel=1e-4)
+
+
+@given(rows, rows)
+def test_mixed_third_powers_add_and_give_the_skewness_of_a_combination(a, b):
+    # Closed form: third power of y − 2 x from those of y and x and the mixed ones.
+    both = np.vstack([a, b])
+    added = Moments.from_values(COLUMNS, a) + Moments.from_values(COLUMNS, b)
+    whole = Moments.from_values(COLUMNS, both)
+    if whole.n:
+        assert np.allclose(added.mixed, whole.mixed, rtol=1e-9, atol=1e-1)
+        combined = Moments.from_values(("z",), both[:, 0] - 2 * both[:, 1]).third[0]
+        y, x = whole.third
+        found = y - 6 * whole.mixed[0, 1] + 12 * whole.mixed[1, 1] - 8 * x
+        assert np.isclose(found, combined, rtol=1e-9, atol=1)
+
+
+def test_columns_are_picked_by_name():
+    values = np.random.default_rng(0).normal(size=(30, 4))
+    names = ("y", "x", DENOMINATOR, EXPOSURE)
+    moments = Moments.from_values(names, values)
+    assert same(moments.without_companions(), Moments.from_values(("y", "x"), values[:, :2]))
+    picked = moments.pick("y", EXPOSURE)
+    wanted = Moments.from_values(("y", EXPOSURE), values[:, [0, 3]])
+    assert same(picked, wanted)
+    assert np.allclose(picked.mixed, wanted.mixed)
+    with pytest.raises(KeyError):
+        moments.at("z")

@@ -126,7 +126,7 @@ def test_the_reading_order_of_an_experiment() -> None:
         "Journeys before conversion",
         "Guardrails",
         "Every metric, every method",
-        "Checks — 6 checks: 6 passed.",
+        "Checks — 7 checks: 6 passed, 1 flagged.",
         "How this was measured",
         "9f2c41d07be5",
         "generated on 1 January 2026",

@@ -1,14 +1,14 @@
 """Write ``docs/validation.md`` from the results of the heavy simulations.
 
-    python tests/validation/report.py RESULTS.xml docs/validation.md
+    python tests/validation/report.py FOLDER docs/validation.md
 
-``RESULTS.xml`` is what pytest writes with ``--junitxml``; each test's ``record_property`` values
-become one row of its module's table. A module's docstring is the text above its table.
+``FOLDER`` has what pytest wrote with ``--junitxml``, one file for each part that was run; where two
+files have the same test, the later run counts. Each test's ``record_property`` values become one
+row of its module's table. A module's docstring is the text above its table.
 """
 
 import ast
 import sys
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -23,26 +23,32 @@ otherwise. The small tier of the same simulations runs with every `make test`.
 """
 
 
-def main(results: Path, page: Path) -> None:
+def main(folder: Path, page: Path) -> None:
     """Group test cases by module and write one table for each."""
-    suite = next(ET.parse(results).iter("testsuite"))
+    suites = [suite for file in folder.glob("*.xml") for suite in ET.parse(file).iter("testsuite")]
+    suites.sort(key=lambda suite: suite.get("timestamp", ""))
+    latest = {_name(case): case for suite in suites for case in suite.iter("testcase")}
     modules: dict[str, list[ET.Element]] = {}
-    for case in suite.iter("testcase"):
-        modules.setdefault(case.get("classname", ""), []).append(case)
-    parts = [HEAD, _provenance(suite, modules)]
+    for (module, _), case in latest.items():
+        modules.setdefault(module, []).append(case)
+    parts = [HEAD, _provenance(suites, list(latest.values()))]
     parts += [_section(name, cases) for name, cases in sorted(modules.items())]
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _provenance(suite: ET.Element, modules: dict) -> str:
-    cases = [case for cases in modules.values() for case in cases]
+def _name(case: ET.Element) -> tuple[str, str]:
+    return case.get("classname", ""), case.get("name", "")
+
+
+def _provenance(suites: list[ET.Element], cases: list[ET.Element]) -> str:
     failed = sum(_outcome(case) != "passed" for case in cases)
-    when = datetime.fromisoformat(suite.get("timestamp", "")).date()
+    days = sorted({suite.get("timestamp", "")[:10] for suite in suites})
+    minutes = sum(float(case.get("time", "0")) for case in cases) / 60
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    minutes = float(suite.get("time", "0")) / 60
     return (
-        f"Run on {when}: {len(cases)} simulations, {len(cases) - failed} passed, {failed} not; "
-        f"{minutes:.0f} minutes. Python {sys.version.split()[0]}, {packages}.\n"
+        f"Run on {' and '.join(days)}: {len(cases)} simulations, {len(cases) - failed} passed, "
+        f"{failed} not; {minutes:.0f} minutes of work.\n\n"
+        f"Python {sys.version.split()[0]}, {packages}.\n"
     )
 
 

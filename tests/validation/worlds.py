@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from measure.moments import CellMoments, Moments
+from measure.moments import DENOMINATOR, CellMoments, Moments
 from measure.plan import AnalysisPlan, Metric
 
 
@@ -98,6 +98,66 @@ def normal(effect: float = 0.0) -> Sample:
         return Counted(rng.normal(1 + effect, 1, n), np.ones(n, dtype=np.int64))
 
     return sample
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Numerators and denominators of units, both (n,)."""
+
+    above: np.ndarray
+    below: np.ndarray
+
+
+class PairedUnits:
+    """One ratio, no covariates, no cohorts; arms given as numerators and denominators."""
+
+    data_hash = None
+
+    def __init__(self, metric: Metric, arms: Mapping[str, Paired]) -> None:
+        self.metric, self.arms = metric, arms
+
+    def moments(self) -> CellMoments:
+        name = self.metric.name
+        cells = {
+            (name, None, arm): Moments.from_values(
+                (name, DENOMINATOR), np.column_stack([found.above, found.below])
+            )
+            for arm, found in self.arms.items()
+        }
+        units = {arm: len(found.above) for arm, found in self.arms.items()}
+        return CellMoments(cells, units, {(name, arm): 0 for arm in self.arms})
+
+    def rows(self, columns):
+        import pyarrow as pa
+
+        name = self.metric.name
+        shown = {
+            "arm": [arm for arm, found in self.arms.items() for _ in found.above],
+            name: np.concatenate([found.above for found in self.arms.values()]),
+            f"{name} {DENOMINATOR}": np.concatenate([f.below for f in self.arms.values()]),
+        }
+        return pa.table({column: shown[column] for column in ("arm", *columns)})
+
+    def profile(self):
+        values = np.concatenate([found.above for found in self.arms.values()])
+        return {self.metric.name: Profiled(len(values), 0, float(values.mean()))}
+
+
+def ratio(rng: np.random.Generator, n: int) -> Paired:
+    """Orders and sessions of customers who differ in both."""
+    sessions = 1 + rng.poisson(rng.gamma(1.5, 2.0, n))
+    return Paired(rng.binomial(sessions, rng.beta(1, 20, n)) * 1.0, sessions * 1.0)
+
+
+def clustered(rng: np.random.Generator, n: int) -> Paired:
+    """Sums and sizes of households, as the engine adds up rows below the unit.
+
+    One to six people; what they share makes the intra-cluster correlation .1.
+    """
+    size = rng.integers(1, 7, n)
+    shared = rng.normal(0, np.sqrt(0.1), n)
+    own = rng.normal(0, np.sqrt(0.9 * size))
+    return Paired(size * (5 + shared) + own, size * 1.0)
 
 
 def plan(metric: Metric, share: float, level: float = 0.95) -> AnalysisPlan:

@@ -14,28 +14,30 @@ from measure.results import SCHEMA_VERSION
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from console.activating import Export
+    from console.activating import Receipt
     from designs.assignment.balance import BalanceReport
     from designs.experiment import Experiment
 
 
-def assign(key: str, *, ids: Path | None, out: Path | None, json: str | None) -> None:
+def assign(
+    key: str, *, ids: Path | None, out: Path | None, acting: str | None, json: str | None
+) -> None:
     """Arms for a list of ids, or for everybody."""
+    from console.assigning import assign_everybody, refuse_conflicts
     from console.workspace import Workspace, acting_person
     from designs.registry.access import Action
 
     check_destination(json)
     workspace = Workspace.find()
     with workspace.open_registry() as registry:
-        registry.permit(Action.ASSIGN, key, by=acting_person())
+        registry.permit(Action.ASSIGN, key, by=acting_person(acting))
         entry = registry.require_assignable(key, everybody=ids is None)
     if ids is not None:
+        refuse_conflicts(workspace, entry)
         _assign_ids(entry.experiment, ids, out, json)
         return
     if out is not None:
         raise InputError("--out goes with --ids; the population's arms are in table assignments.")
-    from console.assigning import assign_everybody
-
     found = assign_everybody(workspace, entry)
     rows = [(name, f"{n:,}") for name, n in found.units.items()]
     document = {"schema_version": SCHEMA_VERSION, "experiment": key, "units": found.units}
@@ -46,7 +48,7 @@ def assign(key: str, *, ids: Path | None, out: Path | None, json: str | None) ->
     deliver(document, json, lines)
 
 
-def explain(key: str, unit: str, *, json: str | None) -> None:
+def explain(key: str, unit: str, *, acting: str | None, json: str | None) -> None:
     """Each decision about one unit."""
     from console.assigning import context_of
     from console.workspace import Workspace, acting_person
@@ -56,7 +58,7 @@ def explain(key: str, unit: str, *, json: str | None) -> None:
     check_destination(json)
     workspace = Workspace.find()
     with workspace.open_registry() as registry:
-        registry.permit(Action.READ_PERSONS, key, by=acting_person())
+        registry.permit(Action.READ_PERSONS, key, by=acting_person(acting))
         entry = registry.get(key)
     with workspace.connect() as engine:
         context = context_of(engine, entry, unit) if entry.started_at else None
@@ -74,38 +76,51 @@ def explain(key: str, unit: str, *, json: str | None) -> None:
     deliver(document, json, lines)
 
 
-def suppress(channel: str, *, out: Path, at: str | None, json: str | None) -> None:
+def suppress(
+    channel: str, *, out: Path, at: str | None, acting: str | None, json: str | None
+) -> None:
     """Whom no campaign, or not the campaign of an experiment, may reach on a channel."""
-    from console.activating import export_suppression, moment_of
-    from console.workspace import Workspace
+    from console.activating import export_suppression, moment_of, with_receipt
+    from console.permission import permit
+    from console.workspace import Workspace, acting_person
+    from designs.registry.access import Action
 
     check_destination(json)
-    _deliver_export(
-        export_suppression(Workspace.find(), channel, out, moment_of(at)), "must not be", json
-    )
+    workspace = Workspace.find()
+    permit(workspace, Action.EXPORT_AUDIENCE, acting=acting)
+    export = export_suppression(workspace, channel, out, moment_of(at))
+    receipt = with_receipt(workspace, export, "", acting_person(acting))
+    _deliver_export(receipt, "must not be", json)
 
 
-def audience(key: str, *, channel: str, out: Path, at: str | None, json: str | None) -> None:
+def audience(
+    key: str, *, channel: str, out: Path, at: str | None, acting: str | None, json: str | None
+) -> None:
     """Whom the campaign of an experiment may reach on a channel."""
-    from console.activating import export_audience, moment_of
+    from console.activating import export_audience, moment_of, with_receipt
     from console.workspace import Workspace, acting_person
     from designs.registry.access import Action
 
     check_destination(json)
     workspace = Workspace.find()
     with workspace.open_registry() as registry:
-        registry.permit(Action.EXPORT_AUDIENCE, key, by=acting_person())
-    _deliver_export(export_audience(workspace, key, channel, out, moment_of(at)), "may be", json)
+        registry.permit(Action.EXPORT_AUDIENCE, key, by=acting_person(acting))
+    export = export_audience(workspace, key, channel, out, moment_of(at))
+    _deliver_export(with_receipt(workspace, export, key, acting_person(acting)), "may be", json)
 
 
-def holdout(unit: str, *, at: str | None, json: str | None) -> None:
+def holdout(unit: str, *, at: str | None, acting: str | None, json: str | None) -> None:
     """Whether a unit is held out, and from what."""
     from console.activating import memberships, moment_of
+    from console.permission import permit
     from console.workspace import Workspace
+    from designs.registry.access import Action
 
     check_destination(json)
+    workspace = Workspace.find()
+    permit(workspace, Action.READ_PERSONS, acting=acting)
     moment = moment_of(at)
-    found = memberships(Workspace.find(), unit, moment)
+    found = memberships(workspace, unit, moment)
     held = [one for one in found if one.held_out]
     summary = (
         f"{unit} is held out by {', '.join(one.holdout for one in held)}"
@@ -127,13 +142,13 @@ def holdout(unit: str, *, at: str | None, json: str | None) -> None:
     deliver(document, json, lines)
 
 
-def schedule(target: str, *, out: Path | None, json: str | None) -> None:
+def schedule(target: str, *, out: Path | None, acting: str | None, json: str | None) -> None:
     """Which unit of a switchback has which arm, and when."""
     from console.activating import write_rows
     from designs.assignment.switchback import switchback_schedule
 
     check_destination(json)
-    blocks = switchback_schedule(_experiment_of(target))
+    blocks = switchback_schedule(_experiment_of(target, acting))
     rows = [
         (b.unit, str(b.block), _iso(b.begin), _iso(b.measured_from), _iso(b.end), b.arm)
         for b in blocks
@@ -150,16 +165,20 @@ def schedule(target: str, *, out: Path | None, json: str | None) -> None:
     deliver(document, json, [f"Wrote {len(rows):,} blocks to {out}."])
 
 
-def _experiment_of(target: str) -> Experiment:
+def _experiment_of(target: str, acting: str | None) -> Experiment:
     """An experiment by its file or by its key."""
     from console.measuring import is_specification
+    from console.permission import permit
     from console.workspace import Workspace
     from designs.registry import Registry
+    from designs.registry.access import Action
     from designs.specification import load_experiment
 
     if is_specification(target):
         return load_experiment(Path(target))
-    with Registry(Workspace.find().registry_url) as registry:
+    workspace = Workspace.find()
+    permit(workspace, Action.READ, target, acting=acting)
+    with Registry(workspace.registry_url) as registry:
         return registry.get(target).experiment
 
 
@@ -167,13 +186,15 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _deliver_export(export: Export, verb: str, json: str | None) -> None:
+def _deliver_export(receipt: Receipt, verb: str, json: str | None) -> None:
+    export = receipt.export
     document = {"schema_version": SCHEMA_VERSION, **export.to_dict()}
-    line = (
+    lines = [
         f"Wrote {export.rows:,} ids that {verb} reached on {export.channel} to {export.file} "
-        f"(sha256 {export.sha256[:12]}…)."
-    )
-    deliver(document, json, [line])
+        f"(sha256 {export.sha256[:12]}…).",
+        f"Receipt: {receipt.file}, row {receipt.audit_row} of the audit.",
+    ]
+    deliver(document, json, lines)
 
 
 def _balance_lines(report: BalanceReport) -> list[str]:

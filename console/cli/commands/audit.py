@@ -25,12 +25,16 @@ def verify(*, head: Path | None, acting: str | None, json: str | None) -> None:
     if not found.intact:
         if json is not None:
             deliver({"schema_version": SCHEMA_VERSION, **found.to_dict()}, json, [])
-        raise DataError(f"audit chain: {found.reason}. Restore the registry from a backup.")
-    lines = [f"{MARKS['passed']} {found.rows:,} rows, each follows from the one before."]
+        fault = f"audit chain: {found.reason}" if found.reason else f"registry: {found.record}"
+        raise DataError(f"{fault}. Restore the registry from a backup.")
+    lines = [
+        f"{MARKS['passed']} {found.rows:,} rows, each follows from the one before.",
+        f"{MARKS['passed']} Experiments, versions, approvals and results are what they say.",
+    ]
     if found.unchained:
         lines.append(
-            f"  Rows 1 to {found.unchained:,} were written before there was a chain"
-            + ("." if found.unchained < found.rows else "; nothing vouches for them yet.")
+            f"  Rows 1 to {found.unchained:,} were written before there was a chain; the upgrade "
+            "vouches for them."
         )
     if exported is None:
         lines.append("  Only an exported head (--head FILE) shows whether the end was cut off.")

@@ -12,7 +12,7 @@ from measure.results import SCHEMA_VERSION
 if TYPE_CHECKING:
     from console.workspace import Workspace
     from designs.experiment import Experiment
-    from designs.registry import Entry, Event
+    from designs.registry import Entry, Event, Registry
 
 
 def register(spec: Path, *, acting: str | None, expected: int | None, json: str | None) -> None:
@@ -28,34 +28,49 @@ def register(spec: Path, *, acting: str | None, expected: int | None, json: str 
             read.text, read.experiment, by=acting_person(acting), expected_version=expected
         )
         approvals = registry.policy.approvals
-    _deliver(entry, json, [*_registered(entry), *_next(entry, approvals=approvals)])
+        replaced = _replaced(registry, entry)
+    _deliver(entry, json, [*_registered(entry), *replaced, *_next(entry, approvals=approvals)])
 
 
 def submit(key: str, *, acting: str | None, json: str | None) -> None:
     """Hand a draft in for review, and say what it needs."""
     from console.workspace import Workspace, acting_person
+    from designs.registry.access import Action
 
     check_destination(json)
     workspace = Workspace.find()
+    person = acting_person(acting)
     with workspace.open_registry() as registry:
+        registry.permit(Action.SUBMIT, key, by=person)
         units = _planned_units(workspace, registry.get(key).experiment)
-        entry = registry.submit(key, by=acting_person(acting), planned_units=units)
+        entry = registry.submit(key, by=person, planned_units=units)
         needs = registry.outstanding(key, units)
     _deliver(entry, json, [f"{key} is in review. It needs:", *(f"  {need}" for need in needs)])
 
 
-def approve(key: str, *, reason: str, acting: str | None, json: str | None) -> None:
-    """Approve what is under review."""
+def approve(
+    key: str, *, reason: str, expected: int | None, acting: str | None, json: str | None
+) -> None:
+    """Approve what is under review, and nothing that was written since it was looked up."""
     from console.workspace import Workspace, acting_person
+    from designs.registry.access import Action
 
     check_destination(json)
     workspace = Workspace.find()
+    person = acting_person(acting)
     with workspace.open_registry() as registry:
+        registry.permit(Action.READ, key, by=person)
         before = registry.get(key)
         proposed = before.proposed_version
         version = registry.version(key, proposed or before.version)
         units = _planned_units(workspace, version.experiment)
-        entry = registry.approve(key, by=acting_person(acting), reason=reason, planned_units=units)
+        entry = registry.approve(
+            key,
+            by=person,
+            reason=reason,
+            planned_units=units,
+            expected_version=version.version if expected is None else expected,
+        )
         settled = entry.approved_version == version.version
         needs = () if settled else registry.outstanding(key, units)
     lines = [f"Version {version.version} of {key} is approved."] if settled else []
@@ -142,13 +157,17 @@ def archive(key: str, *, reason: str, acting: str | None, json: str | None) -> N
     _deliver(entry, json, [f"{key} is archived; all its versions and results stay."])
 
 
-def list_experiments(*, json: str | None) -> None:
+def list_experiments(*, acting: str | None, json: str | None) -> None:
     """One line per experiment."""
+    from console.permission import permit
     from console.workspace import Workspace
     from designs.registry import Registry
+    from designs.registry.access import Action
 
     check_destination(json)
-    with Registry(Workspace.find().registry_url) as registry:
+    workspace = Workspace.find()
+    permit(workspace, Action.READ, acting=acting)
+    with Registry(workspace.registry_url) as registry:
         entries = registry.entries()
     rows = [(e.key, e.state, str(e.version), e.started_at or "–") for e in entries]
     lines = table(("experiment", "state", "version", "started"), rows, left=2)
@@ -156,13 +175,17 @@ def list_experiments(*, json: str | None) -> None:
     deliver(document, json, lines if rows else ["No experiments yet: truelift register SPEC.yaml"])
 
 
-def history(key: str, *, json: str | None) -> None:
+def history(key: str, *, acting: str | None, json: str | None) -> None:
     """What was done to an experiment, refusals included, and what each change changed."""
+    from console.permission import permit
     from console.workspace import Workspace
     from designs.registry import Registry
+    from designs.registry.access import Action
 
     check_destination(json)
-    with Registry(Workspace.find().registry_url) as registry:
+    workspace = Workspace.find()
+    permit(workspace, Action.READ, key, acting=acting)
+    with Registry(workspace.registry_url) as registry:
         events = registry.events(key)
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -172,13 +195,19 @@ def history(key: str, *, json: str | None) -> None:
     deliver(document, json, [line for event in events for line in _told(event)])
 
 
-def diff(key: str, before: int | None, after: int | None, *, json: str | None) -> None:
+def diff(
+    key: str, before: int | None, after: int | None, *, acting: str | None, json: str | None
+) -> None:
     """How two versions differ, field by field; the last two when none are named."""
+    from console.permission import permit
     from console.workspace import Workspace
     from designs.registry import Registry
+    from designs.registry.access import Action
 
     check_destination(json)
-    with Registry(Workspace.find().registry_url) as registry:
+    workspace = Workspace.find()
+    permit(workspace, Action.READ, key, acting=acting)
+    with Registry(workspace.registry_url) as registry:
         last = registry.get(key).latest_version
         new = after if after is not None else last
         old = before if before is not None else new - 1
@@ -197,13 +226,17 @@ def diff(key: str, before: int | None, after: int | None, *, json: str | None) -
     deliver(document, json, lines if found else [*lines, "  only the layout differs"])
 
 
-def jobs(*, json: str | None) -> None:
+def jobs(*, acting: str | None, json: str | None) -> None:
     """One line per job."""
+    from console.permission import permit
     from console.workspace import Workspace
     from designs.registry import Registry
+    from designs.registry.access import Action
 
     check_destination(json)
-    with Registry(Workspace.find().registry_url) as registry:
+    workspace = Workspace.find()
+    permit(workspace, Action.READ, acting=acting)
+    with Registry(workspace.registry_url) as registry:
         found = registry.jobs()
     rows = [(str(j.id), j.kind, j.key, j.state, j.started_at, j.note) for j in found]
     lines = table(("job", "kind", "experiment", "state", "started", "note"), rows, left=6)
@@ -222,6 +255,19 @@ def _registered(entry: Entry) -> list[str]:
         ]
     state = "a draft" if entry.started_at is None else f"{entry.state}"
     return [f"Registered {entry.key} as {state}, version {entry.version}."]
+
+
+def _replaced(registry: Registry, entry: Entry) -> list[str]:
+    """What became of the version before, when somebody else wrote that: it may have been news."""
+    if entry.latest_version < 2:
+        return []
+    now = registry.version(entry.key, entry.latest_version)
+    before = registry.version(entry.key, entry.latest_version - 1)
+    if before.registered_by == now.registered_by:
+        return []
+    found = registry.changes(entry.key, before.version, now.version)
+    head = f"It follows version {before.version} by {before.registered_by}"
+    return [f"{head}:", *(f"  {change}" for change in found)] if found else []
 
 
 def _next(entry: Entry, *, approvals: bool) -> list[str]:

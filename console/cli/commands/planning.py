@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reports.design_facts import Approval
     from reports.numbers import Number
 
-_APPROVING = {"submit", "approve", "reject", "sign_off"}
+_APPROVING = {"submit", "approve", "reject"}
 _WAYS = {
     "fixed": "one look, at the end",
     "obrien_fleming": "O'Brien–Fleming spending",
@@ -38,13 +38,18 @@ def plan(
     assume: Path | None,
     options: dict[str, Any],
     page: Path | None,
+    acting: str | None,
     json: str | None,
 ) -> None:
     """Plan one experiment, or rank the candidates of the workspace."""
+    from console.permission import permit_around
+    from designs.registry.access import Action
+
     check_destination(json)
     if page is not None and not page.resolve().parent.is_dir():
         raise InputError(f"--page {page}: the folder {page.parent} does not exist.")
     assumptions = _assumptions(assume, options)
+    permit_around(Path.cwd(), Action.READ, acting)
     if following:
         if target is not None or page is not None:
             raise InputError("--next ranks all candidates; leave out SPEC and --page with it.")
@@ -106,28 +111,37 @@ def rank_candidates(assumptions: Assumptions) -> Ranking:
 
 def describe_plan(found: DesignPlan) -> list[str]:
     """The plan in a few lines: precision, price of looking, money, warnings."""
-    from reports.numbers import count, percent
+    from reports.numbers import count
+    from reports.plan_statements import assumption_sentence, reached_sentence
 
-    a = found.assumptions
     span = f", {found.history_from} to {found.history_to}" if found.history_from else ""
     lines = [
         f"{found.experiment}: {count(found.units)} units; history: {found.source}{span}",
-        f"Expected lift {percent(a['lift'], signed=True)} ± {percent(a['lift_sd'])} "
-        f"({a['lift_source']}); wanted power {percent(a['power'])}.",
+        assumption_sentence(found),
+        *([reached] if (reached := reached_sentence(found)) else []),
         "",
     ]
-    header = ("metric", "arm", "estimator", "method", "held out", "MDE", "power", "units needed")
+    header = ("metric", "arm", "estimator", "test", "held out", "MDE", "power", "units needed")
     lines += table(header, [_precision_row(p) for p in found.precision], left=4)
     notes = [f"  {p.metric}, {p.arm}, {p.estimator}: {p.note}" for p in found.precision
-             if p.note and p.metric == found.primary]  # fmt: skip
+             if p.note and (p.metric == found.primary or p.method != "normal")]  # fmt: skip
     lines += ["", *notes] if notes else []
     if found.duration:
         lines += ["", *_duration_lines(found)]
+    lines += _season_lines(found)
     lines += ["", *_peeking_lines(found), ""]
     for money in found.money:
         lines += _money_lines(money)
     lines += ["", *(f"  {MARKS[c.outcome]} {c.code:<4} {c.message}" for c in found.checks)]
     return [*lines, *(f"  {note}" for note in found.provenance["notes"])]
+
+
+def _season_lines(found: DesignPlan) -> list[str]:
+    """How much of the days is pattern, and what a reading without a control would have said."""
+    from reports.plan_statements import placebo_sentence, season_sentence
+
+    said = [season_sentence(found.season), placebo_sentence(found.placebo)]
+    return ["", *(text for text in said if text)] if any(said) else []
 
 
 def describe_ranking(ranking: Ranking) -> list[str]:
@@ -166,12 +180,17 @@ def _duration_lines(found: DesignPlan) -> list[str]:
         (
             str(d.days), count(d.units), count(d.active), count(d.newcomers), number(d.mean, 4),
             number(d.sd, 4),
-            NONE if d.mde_relative is None else percent(d.mde_relative, signed=True),
+            NONE if d.mde_relative is None else percent(d.mde_relative, signed=True), d.method,
         )
         for d in found.duration
     ]  # fmt: skip
-    header = ("days", "units", "active", "newcomers", "mean", "sd", "MDE")
-    return table(header, rows)
+    header = ("days", "units", "active", "newcomers", "mean", "sd", "MDE", "test")
+    lines = table(header, rows)
+    if any(d.method == "permutation" for d in found.duration):
+        lines.append(
+            "  MDE by formula; where the analysis uses a permutation test, it finds less than that."
+        )
+    return lines
 
 
 def _peeking_lines(found: DesignPlan) -> list[str]:
@@ -261,7 +280,8 @@ def _workspace(base: Path) -> Workspace | None:
 def _history(
     workspace: Workspace | None, experiment: Experiment, base: Path, assumptions: Assumptions
 ) -> Any:
-    from designs.planning.history import source_history, warehouse_history
+    from designs.planning.history import source_history
+    from designs.planning.warehouse import warehouse_history
     from measure.engine.connection import connect
 
     from_file = experiment.source is not None and experiment.source.path is not None
@@ -286,8 +306,9 @@ def _entries(workspace: Workspace | None) -> tuple[Entry, ...]:
 
 
 def _others(workspace: Workspace | None) -> list[Experiment]:
-    """Experiments that run now."""
-    return [entry.experiment for entry in _entries(workspace) if entry.state.value == "running"]
+    """Experiments that run now or are approved to."""
+    states = {"running", "approved"}
+    return [entry.experiment for entry in _entries(workspace) if entry.state.value in states]
 
 
 def _evidence(workspace: Workspace) -> Iterator[Evidence]:
@@ -318,12 +339,12 @@ def _lifts(experiment: Experiment, analysis: Analysis) -> Iterator[Evidence]:
 
 def _candidates(workspace: Workspace) -> Iterator[tuple[Experiment, Path]]:
     """Every experiment that nobody has started, by key; the registry's text counts."""
+    from designs.registry.lifecycle import OPEN
     from designs.specification import load_experiment
 
     folder = workspace.root / "experiments"
     entries = {entry.key: entry for entry in _entries(workspace)}
-    early = {"draft", "in_review", "approved"}
-    found = {key: e.experiment for key, e in entries.items() if e.state.value in early}
+    found = {key: e.experiment for key, e in entries.items() if e.state in OPEN}
     for path in sorted(folder.glob("*.y*ml")):
         try:
             experiment = load_experiment(path)
@@ -346,26 +367,33 @@ def _write_page(path: Path, experiment: Experiment, base: Path, found: DesignPla
         experiment,
         found,
         generated_on=_today(),
-        approvals=_approvals(_workspace(base), experiment.key),
+        approvals=_approvals(_workspace(base), experiment),
         versions={name: versions()[name] for name in ("truelift", "numpy", "scipy")},
     )
     write_atomically(path, render(design.build(facts, path.name, ())))
 
 
-def _approvals(workspace: Workspace | None, key: str) -> Sequence[Approval]:
-    """Who submitted and signed, as the registry recorded it."""
-    if workspace is None or key not in {entry.key for entry in _entries(workspace)}:
+def _approvals(workspace: Workspace | None, experiment: Experiment) -> Sequence[Approval]:
+    """Who submitted and signed this very design, as the registry recorded it.
+
+    A signature stands under one version. What was signed of another one is not on the page.
+    """
+    if workspace is None or experiment.key not in {e.key for e in _entries(workspace)}:
         return ()
     from designs.registry import Registry
     from reports.design_facts import Approval
 
     with Registry(workspace.registry_url) as registry:
+        versions = {
+            version.version
+            for version in registry.versions(experiment.key)
+            if version.spec_hash == experiment.content_hash()
+        }
         return [
-            Approval(e.who, str(e.detail.get("role", "")), e.what, e.at,
-                     str(e.detail.get("reason", "")))
-            for e in registry.events(key)
-            if e.what in _APPROVING
-        ]  # fmt: skip
+            Approval(e.who, e.role, e.what, e.at, str(e.detail.get("reason", "")))
+            for e in registry.events(experiment.key)
+            if e.what in _APPROVING and e.detail.get("version") in versions
+        ]
 
 
 def _today() -> date:

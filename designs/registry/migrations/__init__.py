@@ -26,3 +26,19 @@ def refuse_changes(connection: Connection, table: str, *actions: str) -> None:
             f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} "
             f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()"
         )
+
+
+def refuse_replacement(connection: Connection, table: str, *names: str) -> None:
+    """Let SQLite refuse ``INSERT OR REPLACE``, which deletes a row without asking its triggers.
+
+    https://sqlite.org/lang_conflict.html, REPLACE. On PostgreSQL ``ON CONFLICT DO UPDATE`` is an
+    update, which is refused already.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    same = " AND ".join(f"{name} = NEW.{name}" for name in names)
+    known = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - our own tables' names
+    connection.exec_driver_sql(
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {known} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    )

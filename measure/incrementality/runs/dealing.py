@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,14 +11,22 @@ from measure.incrementality.cells import Cells, Target
 from measure.incrementality.small_holdout import Judged, Judgement, reference_from_residuals
 
 Vector = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 def dealt(
-    cells: Cells, target: Target, residual: Vector, judgement: Judgement, method: str
+    cells: Cells,
+    target: Target,
+    residual: Callable[[Places], Vector],
+    judgement: Judgement,
+    method: str,
 ) -> Judged:
-    """Studentized permutation over the residuals of a cell's units."""
-    rows = cells.rows
-    codes = [rows.arms.index(cells.plan.control), rows.arms.index(target.arm)]
-    used = np.isin(rows.arm, codes) & rows.members(target.cohort) & ~np.isnan(residual)
-    n_arm = int((rows.arm[used] == codes[1]).sum())
-    return reference_from_residuals(residual[used], n_arm, judgement, cells.cell(target), method)
+    """Studentized permutation over the residuals of a cell's units.
+
+    ``residual`` gives those of rows at some places, both (m,); it is asked for the cell's only.
+    """
+    places, in_arm = cells.rows.compared(target.cohort, (cells.plan.control, target.arm))
+    left = residual(places)
+    known = ~np.isnan(left)
+    n_arm = int(in_arm[known].sum())
+    return reference_from_residuals(left[known], n_arm, judgement, cells.cell(target), method)

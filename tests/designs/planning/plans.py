@@ -6,7 +6,8 @@ import numpy as np
 
 from designs.experiment import Experiment
 from designs.planning.assumptions import Assumptions
-from designs.planning.history import History, Outcome
+from designs.planning.history import History
+from designs.planning.outcome import Outcome
 from designs.planning.planner import plan_experiment
 from designs.planning.results import DesignPlan
 from designs.planning.simulation import Values, weighted_moments

@@ -5,11 +5,11 @@ import pytest
 
 from designs.planning.assumptions import Assumptions
 from designs.planning.clusters import intraclass
-from designs.planning.history import warehouse_history
+from designs.planning.warehouse import warehouse_history
 from measure.engine.connection import connect
 from measure.errors import InputError
 from tests.designs.planning import plans
-from tests.designs.planning.test_history import shop
+from tests.designs.planning.test_history import shop, windowed
 
 
 def test_planted_likeness_is_found():
@@ -47,6 +47,19 @@ def test_a_specification_with_clusters_is_planned_with_theirs():
         engine.register("customers", households)
         engine.register("conversions", orders)
         history = warehouse_history(engine, of, Assumptions())
+        with pytest.raises(InputError, match="count twice"):
+            warehouse_history(engine, of, Assumptions(clusters={"size": 2, "icc": 0.1}))
     assert history.clusters is not None
     assert history.clusters.size == pytest.approx(4, rel=0.05)
-    assert plans.plan(of, history).provenance["clusters"]["size"] == history.clusters.size
+    # Source: pandas. The analysis adds revenue up by household, so households are what is planned.
+    present, revenue = windowed((households, orders), 28)
+    which = households.to_pandas().set_index("customer_id").household.reindex(present)
+    sums = revenue.groupby(which.to_numpy()).sum()
+    moments = history.outcomes["revenue"].moments
+    assert moments.n == len(sums)
+    assert moments.variance == pytest.approx(sums.var(), rel=1e-9)
+    assert history.units == 100  # 400 people in households of four
+    assert all(span.active <= 100 for span in history.spans)
+    planned = plans.plan(of, history, acts="shift", runs=0)
+    assert planned.provenance["clusters"]["size"] == history.clusters.size
+    assert planned.leading()[0].n_arm == 90

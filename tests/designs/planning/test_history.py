@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from designs.planning.assumptions import Assumptions
-from designs.planning.history import source_history, warehouse_history
+from designs.planning.history import source_history
+from designs.planning.warehouse import warehouse_history
 from designs.specification import load_experiment
 from measure.engine.connection import connect
 from measure.errors import DataError, InputError
@@ -39,8 +40,13 @@ def test_source_history_is_the_control_arm():
     design = np.column_stack([np.ones(len(x)), x])
     rest = control.spend - design @ np.linalg.lstsq(design, control.spend, rcond=None)[0]
     assert spend.r_squared == pytest.approx(1 - rest.var() / control.spend.var(), abs=1e-9)
-    cross = np.cov(control.spend, control.visit)
-    assert found.ratios["per_visit"].covariance == pytest.approx(cross, rel=1e-9)
+    # Source: the delta method over units, by numpy: the variance of (x − R y)/ȳ.
+    ratio = control.spend.sum() / control.visit.sum()
+    linear = (control.spend - ratio * control.visit) / control.visit.mean()
+    moments = found.outcomes["per_visit"].moments
+    assert float(moments.mean[0]) == pytest.approx(ratio, rel=1e-12)
+    assert moments.variance == pytest.approx(linear.var(), rel=1e-9)
+    assert moments.skewness == pytest.approx(linear.skew(), rel=1e-3)
     assert "population is fixed" in found.notes[0]
 
 
@@ -120,8 +126,9 @@ def test_duration_counts_distinct_units(engine, tables):
     assert [span.days for span in found.spans] == [7, 14, 21, 28, 42, 56]
     for span in found.spans:
         present, revenue = windowed(tables, span.days)
-        assert span.moments.n == len(present)
-        assert float(span.moments.mean[0]) == pytest.approx(revenue.mean())
+        moments = span.outcome.moments
+        assert moments.n == len(present)
+        assert float(moments.mean[0]) == pytest.approx(revenue.mean())
         assert span.active == (revenue > 0).sum()
         assert span.newcomers == 400 - len(present)
     active = [span.active for span in found.spans]

@@ -7,9 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from designs.planning.assumptions import Assumptions
+from designs.planning.baseline import Baseline
 from designs.planning.cost import Prior
 from designs.planning.planner import prior_of
-from designs.planning.power import Baseline, detectable
+from designs.planning.power import detectable
 from measure.results import Outcome, Severity
 from tests.designs.planning import plans
 
@@ -29,9 +30,12 @@ def test_precision_is_the_formulas():
     )
     variance = plans.history(plans.experiment()).outcomes["revenue"].moments.variance
     assert (plain.n_control, plain.n_arm, plain.method) == (2_000, 18_000, "normal")
-    assert plain.mde == pytest.approx(detectable(Baseline(7, variance), 2_000, 18_000))
-    # Correlation .5 explains a quarter: the effect shrinks by sqrt(.75), degrees of freedom aside.
-    assert adjusted.mde / plain.mde == pytest.approx(0.75**0.5, rel=1e-4)
+    # More buyers: the treated arm varies more, as its squares grow with its mean.
+    baseline = Baseline(7, variance, acts="buyers", acting=0.4)
+    assert plain.mde == pytest.approx(detectable(baseline, 2_000, 18_000))
+    # Correlation .5 explains a quarter: the effect shrinks by sqrt(.75), and a little more because
+    # a smaller lift makes the treated arm vary less.
+    assert adjusted.mde / plain.mde == pytest.approx(0.75**0.5, rel=1e-3)
     assert found.leading()[0] == plain
     curve = [p for p in found.curve if p.estimator == "difference"]
     assert curve[0].power == pytest.approx(0.05)
@@ -76,23 +80,6 @@ def test_clusters_and_several_arms_cost_precision():
     arms = {"control": 0.2, "newsletter": 0.4, "letter": 0.4}
     three = plans.plan(plans.experiment(arms=arms), comparisons="bonferroni")
     assert [p.alpha for p in three.leading()] == [0.025, 0.025]
-
-
-def test_ratios_are_planned_by_the_delta_method():
-    import numpy as np
-
-    from measure.moments import Moments
-
-    of = plans.experiment()
-    rng = np.random.default_rng(1)
-    pairs = rng.normal((5, 2), 1, (4_000, 2))
-    past = plans.history(of, ratios={"per_order": Moments.from_values(("a", "b"), pairs)})
-    ratio = {"name": "per_order", "numerator": "revenue", "denominator": "conversion"}
-    found = plans.plan(of, past, ratios=(ratio,))
-    (planned,) = [p for p in found.precision if p.metric == "per_order"]
-    # Var((x − R y) / 2) with R = 2.5 and independent x, y of variance 1: (1 + 6.25) / 4.
-    expected = detectable(Baseline(2.5, 7.25 / 4, "ratio"), 2_000, 18_000)
-    assert planned.mde == pytest.approx(expected, rel=0.05)
 
 
 # Every pitfall planted once, and a design without it beside it (coverage row 104).
@@ -182,6 +169,25 @@ def test_looks_without_a_sequential_plan():
     assert "14.2%" in found.message  # Armitage, McPherson and Rowe (1969), five looks
 
 
+def test_looks_of_a_sequential_plan():
+    anytime = plans.experiment(plan={"window_days": 28, "sequential": True})
+    found = check(plans.plan(anytime, looks=5), "P8")
+    assert (found.outcome, found.message[:19]) == (Outcome.PASSED, "Any number of looks")
+    looks = {"method": "obrien_fleming", "planned_units": 30_000, "looks": [0.5, 1.0]}
+    found = check(
+        plans.plan(plans.experiment(plan={"window_days": 28, "sequential": looks}), looks=5), "P8"
+    )
+    assert found.outcome is Outcome.FLAGGED
+    assert found.message.startswith("2 looks at 50, 100 % of the planned units")
+    assert "5 looks are wanted" in found.message
+    assert "planned_units is 30,000, but 20,000 units can be assigned" in found.message
+    assert "only the last look comes due" in found.message
+    last = {"method": "obrien_fleming", "planned_units": 20_000, "looks": [1.0]}
+    assert check(
+        plans.plan(plans.experiment(plan={"window_days": 28, "sequential": last})), "P8"
+    ).outcome is (Outcome.PASSED)
+
+
 def test_a_holdout_that_costs_more_than_it_teaches():
     assert check(plans.plan(plans.experiment()), "P9").outcome is Outcome.NOT_APPLICABLE
     unsure = check(plans.plan(plans.experiment(**COST), lift=0.1, lift_sd=1.0, repeats=50), "P9")
@@ -213,3 +219,86 @@ def test_where_the_expected_lift_comes_from():
 def test_impossible_assumptions_are_refused(wrong):
     with pytest.raises(ValidationError):
         Assumptions(**wrong)
+
+
+def test_units_needed_are_enough_for_the_formula():
+    # Six times as many buyers are found with few units; with so few the analysis would not use the
+    # normal approximation, so more are needed than the formula says.
+    of = plans.experiment(arms={"newsletter": 0.5, "control": 0.5})
+    found = plans.plan(of, plans.history(of, plans.SKEWED, units=400_000), lift=5.0).leading()[0]
+    assert found.method == "normal"
+    again = plans.plan(of, plans.history(of, plans.SKEWED, units=found.units_needed), lift=5.0)
+    assert again.leading()[0].method == "normal"
+    assert again.leading()[0].power >= 0.8
+    fewer = plans.history(of, plans.SKEWED, units=int(found.units_needed * 0.95))
+    assert plans.plan(of, fewer, lift=5.0, runs=0).leading()[0].method != "normal"
+
+
+def test_durations_are_judged_like_the_test():
+    # The planned window's row is the plan's own number: its level and its clusters.
+    from designs.planning.history import Span
+
+    of = plans.experiment(arms={"control": 0.4, "newsletter": 0.3, "letter": 0.3})
+    past = plans.history(of)
+    spans = (Span(28, past.outcomes["revenue"], 5_000, 0),)
+    past = plans.history(of, spans=spans)
+    for assumed in ({}, {"comparisons": "bonferroni"}, {"clusters": {"size": 3, "icc": 0.5}}):
+        found = plans.plan(of, past, **assumed)
+        assert found.duration[0].mde_relative == pytest.approx(found.leading()[0].mde_relative)
+    small = plans.experiment()
+    skewed = plans.history(small, plans.SKEWED, units=8_000)
+    spans = (Span(28, skewed.outcomes["revenue"], 5_000, 0),)
+    found = plans.plan(small, plans.history(small, plans.SKEWED, units=8_000, spans=spans), runs=0)
+    assert found.duration[0].method == "permutation"
+
+
+def test_an_adjusted_share_keeps_its_own_variance():
+    # Covariates that explain nothing change nothing: p(1 − p) of the treated arm in both.
+    from dataclasses import replace
+
+    of = plans.experiment()
+    past = plans.history(of)
+    conversion = past.outcomes["conversion"]
+    useless = replace(conversion, moments=plans.outcome(conversion.metric,
+        (conversion.values.values, conversion.values.counts), 0.0).moments)  # fmt: skip
+    past = plans.history(of)
+    past = replace(past, outcomes={**past.outcomes, "conversion": useless})
+    plain, adjusted = (p for p in plans.plan(of, past).precision if p.metric == "conversion")
+    assert adjusted.mde == pytest.approx(plain.mde, rel=1e-9)
+
+
+def test_other_metrics_are_simulated_when_asked():
+    of = plans.experiment()
+    past = plans.history(of, plans.SKEWED, units=8_000)
+    found = plans.plan(of, past, simulate="all", runs=10)
+    simulated = {(p.metric, p.estimator) for p in found.precision if p.simulated}
+    dealt = {p.metric for p in found.precision if p.method == "permutation"}
+    assert simulated == {(name, "difference") for name in dealt}
+    assert {s.metric for s in found.simulations} == dealt
+    left = next(p for p in found.precision if p.method == "permutation" and not p.simulated)
+    assert "only the plain difference is simulated" in left.note
+
+
+def test_money_knows_the_interval_of_a_permutation_test():
+    of = plans.experiment(**COST, decision={"scale_if": "P(roi > 1) >= 0.8"})
+    past = plans.history(of, plans.SKEWED, units=8_000)
+    simulated = plans.plan(of, past, lift=0.1, lift_sd=0.2).money[0]
+    formula = plans.plan(of, past, lift=0.1, lift_sd=0.2, runs=0).money[0]
+    assert 0 < simulated.information < formula.information
+    assert "wider than the formula's" in formula.note
+    assert simulated.note == ""
+
+
+def test_ratios_need_no_rows_to_be_judged():
+    from dataclasses import replace
+
+    from measure.plan import Metric
+
+    rate = {"name": "rate", "kind": "ratio", "column": "a", "denominator": "b", "role": "primary"}
+    of = plans.experiment(metrics=[rate], plan={"window_days": 28})
+    read = replace(plans.outcome(Metric(**rate), plans.SKEWED), linearised=True)
+    past = replace(plans.history(of, units=8_000), outcomes={"rate": read})
+    first = plans.plan(of, past).leading()[0]
+    assert first.method == "permutation"
+    assert "a ratio is not simulated" in first.note
+    assert first.units_needed > 8_000

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from designs.planning.baseline import Baseline, Clusters
 from designs.planning.power import (
-    Baseline,
-    Clusters,
     Significance,
     detectable,
     false_positive_risk,
@@ -225,3 +224,23 @@ def test_levels_of_several_comparisons():
 def test_impossible_questions_are_refused(ask):
     with pytest.raises(InputError):
         ask()
+
+
+def test_growing_variance_may_hide_every_effect():
+    # Source: closed form; when amounts grow, effect / error stays below mean / sd · √n_arm = 2.5.
+    growing = Baseline(1.0, 16.0, acts="amounts")
+    assert detectable(growing, 100, 100, 0.8) is None
+    assert detectable(Baseline(1.0, 16.0), 100, 100, 0.8) is not None
+
+
+@pytest.mark.parametrize("acts", ["buyers", "amounts", "shift"])
+def test_treated_variance_is_that_of_treated_units(acts):
+    # Source: a million units, each treated in its way.
+    rng = np.random.default_rng(5)
+    spent = (rng.random(1_000_000) < 0.2) * rng.gamma(2, 10, 1_000_000)
+    baseline = Baseline(spent.mean(), spent.var(), acts=acts, acting=0.2)
+    if acts == "buyers":
+        treated = (rng.random(1_000_000) < 0.3) * rng.gamma(2, 10, 1_000_000)
+    else:
+        treated = spent * 1.5 if acts == "amounts" else spent + spent.mean() / 2
+    assert baseline.variances(spent.mean() / 2)[1] == pytest.approx(treated.var(), rel=0.01)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from designs.planning.power import Baseline, power
+from designs.planning.baseline import Baseline
+from designs.planning.power import power
 from designs.planning.simulation import (
     Drawn,
     Simulated,
@@ -124,3 +125,15 @@ def test_more_than_everybody_cannot_buy():
         history.treated(2.0, "buyers")
     with pytest.raises(InputError, match="no unit"):
         Values(np.array([]), np.array([], dtype=int))
+
+
+def test_a_lift_moves_the_mean_by_as_much_in_every_way(spend):
+    # More buyers need a commonest value of zero; elsewhere amounts grow. Losses are made smaller.
+    orders = Values(np.array([1.0, 2.0, 5.0]), np.array([70, 20, 10]))
+    losses = Values(np.array([-5.0, 0.0]), np.array([30, 70]))
+    for values in (spend, orders, losses):
+        mean = float(values.moments.mean[0])
+        for acts in ("buyers", "amounts", "shift"):
+            assert values.effect(0.1, acts) == pytest.approx(0.1 * abs(mean))
+    assert orders.way("buyers") == "amounts"
+    assert spend.way("buyers") == "buyers"

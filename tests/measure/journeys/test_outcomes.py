@@ -51,6 +51,46 @@ def test_outcomes_equal_the_bookkeeping(shop):
     assert any(row["net_revenue"] < row["revenue"] for row in expected)
 
 
+def test_who_was_reached_equals_the_log_row_by_row(shop):
+    rows = shop.fetch(unit_outcomes(shop, "spring", WINDOW, campaigns=["c", "other"])).to_pylist()
+    expected = {
+        row["unit_id"]: int(
+            any(
+                touch["customer_id"] == row["unit_id"]
+                and timedelta() <= touch["ts"] - row["assigned_at"] < timedelta(days=WINDOW)
+                for touch in world.activations()
+            )
+        )
+        for row in world.assignments()
+        if row["experiment"] == "spring"
+    }
+    assert {row["unit_id"]: row["exposed"] for row in rows} == expected
+    assert 0 < sum(expected.values()) < len(expected)
+    nobody = shop.fetch(unit_outcomes(shop, "spring", WINDOW, campaigns=["other"]))
+    assert set(nobody["exposed"].to_pylist()) == {0}
+
+
+def test_a_touch_at_the_instant_of_assignment_reaches_and_one_at_the_end_does_not():
+    one = [{**world.assignments()[1], "assigned_at": world.START}]
+    for after, reached in ((timedelta(), 1), (timedelta(days=1), 0), (-timedelta(seconds=1), 0)):
+        touch = [{**world.activations()[0], "customer_id": "u001", "ts": world.START + after}]
+        with embedded(activations=world.table(touch), assignments=world.table(one)) as engine:
+            row = engine.fetch(unit_outcomes(engine, "spring", 1, campaigns=["c"])).to_pylist()[0]
+        assert row["exposed"] == reached
+
+
+def test_reached_needs_a_log_and_a_name_of_its_own():
+    with embedded(activations=None) as engine, pytest.raises(MissingFile, match="activations"):
+        unit_outcomes(engine, "spring", WINDOW, campaigns=["c"])
+    clash = world.tables()["customers"].rename_columns(
+        ["customer_id", "first_seen_at", "exposed", "prior_revenue"]
+    )
+    with embedded(customers=clash) as engine:
+        assert "exposed" in unit_outcomes(engine, "spring", WINDOW).columns
+        with pytest.raises(DataError, match="Rename it"):
+            unit_outcomes(engine, "spring", WINDOW, campaigns=["c"])
+
+
 def test_an_order_at_the_instant_of_assignment_counts_and_one_at_the_end_does_not():
     begin = world.START
     orders = [
@@ -89,6 +129,18 @@ def test_clear_refusals():
     )
     with embedded(customers=clash) as engine, pytest.raises(DataError, match="Rename it"):
         unit_outcomes(engine, "spring", WINDOW)
+
+
+def test_blanks_are_trimmed_and_letters_stay(shop):
+    # Source: the text itself; a backend that takes "v" for white space would return "5" and "".
+    import pyarrow as pa
+
+    from measure.engine.expressions import trimmed
+
+    shop.register("trimming", pa.table({"text": [" 5v", "v", "\t7.5 ", "", "a b"]}))
+    texts = shop.table("trimming")
+    found = shop.fetch(texts.select(text=trimmed(texts.text)))["text"].to_pylist()
+    assert sorted(found) == ["", "5v", "7.5", "a b", "v"]
 
 
 def test_without_customers_there_are_no_attributes():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from measure.engine import connection
 from measure.errors import InputError
-from measure.reconcile import IncrementalRevenue, Settings, reconcile
+from measure.reconcile import CATALOGUE, IncrementalRevenue, Settings, reconcile, statement
 from measure.reconcile.bridge import (
     ANYWAY,
     BEYOND,
@@ -149,7 +149,11 @@ def _claim(draw: random.Random, number: int, conversions: list[dict], clicks: li
 
 
 def assert_matches_oracle(world: World) -> None:
-    result = run(world)
+    """By the checks that the oracle knows; a tangle trips others too (clicks of many people)."""
+    with pytest.MonkeyPatch.context() as patch:
+        known = [check for check in CATALOGUE if check.code in INJECTORS]
+        patch.setattr(statement, "CATALOGUE", known)
+        result = run(world)
     expected = account(world.tables)
     assert not [c for c in result.checks if c.outcome is Outcome.FAILED]
     steps = {step.step: step for step in result.bridge}

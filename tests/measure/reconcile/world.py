@@ -4,6 +4,7 @@ Rows are dictionaries in plain Python, so that what an injector plants can be co
 money is in euro cents; touch costs are whole cents, so that spend equals the log to the cent.
 """
 
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def _customer(world: World, customer: str, *, control: bool) -> None:
             "assigned_at": START,
         }
     )
-    for kind, identifier in (("email_hash", f"hash-{customer}"), ("device", "family tablet")):
+    for kind, identifier in (("email_hash", hashed(customer)), ("device", "family tablet")):
         tables["identities"].append(
             {
                 "customer_id": customer,
@@ -119,6 +120,10 @@ def _customer(world: World, customer: str, *, control: bool) -> None:
     clicks = [_touch(world, customer, campaign) for campaign in campaigns]
     if draw.random() < 0.5:
         _order(world, customer, draw.choice(clicks))
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def consent(customer, purpose, channel, granted, since, until=None, recorded=None) -> dict:
@@ -355,7 +360,7 @@ def contamination(world: World, number: int = 7) -> Planted:
     """Control units sent the tested e-mail, the first of them twice."""
     units = world.pick("assignments", "unit_id", number, lambda row: row["arm"] == "holdout")
     money = 0
-    for unit in [units[0], *units]:
+    for position, unit in enumerate([units[0], *units]):
         world.tables["activations"].append(
             {
                 "activation_id": world.fresh("activation"),
@@ -363,7 +368,8 @@ def contamination(world: World, number: int = 7) -> Planted:
                 "channel": "email",
                 "campaign": "spring-email",
                 "kind": "send",
-                "ts": EXPERIMENT.end,  # the last moment that counts
+                # The last moment that counts; the one sent twice, an hour before as well.
+                "ts": EXPERIMENT.end - timedelta(hours=0 if position else 1),
                 "customer_id": unit["unit_id"],
                 "cost_micros": 20_000,
                 "currency": "EUR",

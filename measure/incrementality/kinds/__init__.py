@@ -1,0 +1,1 @@
+"""The difference between two arms by kind of metric; one module per kind."""
