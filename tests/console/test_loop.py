@@ -138,7 +138,8 @@ def test_reconciliation_is_as_documented_and_its_bridge_adds_up(demo):
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert_documented("reconcile", document)
-    assert {check["outcome"] for check in document["checks"]} <= {"passed", "flagged"}
+    outcomes = {check["outcome"] for check in document["checks"]}
+    assert outcomes == {"passed", "flagged", "not_applicable"}  # some tables are not there
     steps = {step["step"]: step["money"] for step in document["bridge"]}
     assert steps["incremental revenue (experiment)"] == pytest.approx(
         sum(m for s, m in steps.items() if s not in TOTALS) + steps["platform-claimed revenue"],

@@ -14,7 +14,7 @@ from measure.engine.loading import LoadReport, Warehouse
 from measure.journeys.outcomes import unit_outcomes
 from measure.reconcile.settings import ExperimentWindow
 from measure.reconcile.statement import reconcile
-from measure.results import Check, Outcome
+from measure.results import Check, Outcome, Severity
 
 Loaded = tuple[World, tuple[DataFile, ...], tuple[LoadReport, ...], Engine]
 CODES = ("A1", "A3", "B1", "B2", "B8", "C1", "C3", "E6", "F1", "G1", "G3", "H1")
@@ -63,6 +63,15 @@ def checks(loaded: Loaded) -> dict[str, Check]:
     return {check.code: check for check in reconcile(loaded[3], experiment=window).checks}
 
 
+PROPERTIES = {
+    "A2": "platforms overlook some of the orders that they could claim",
+    "C12": "the last days' conversions have not all come",
+    "G2": "not everybody in the treated arm is reached",
+    "H2": "touches without consent, after it was withdrawn, are among those of H1",
+}
+"""What this world is like beyond its planted defects."""
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_each_check_finds_its_rows_and_money(
     code: str, loaded: Loaded, checks: dict[str, Check]
@@ -75,5 +84,9 @@ def test_each_check_finds_its_rows_and_money(
 
 
 def test_checks_without_a_planted_defect_pass(checks: dict[str, Check]) -> None:
-    others = {code: check.outcome for code, check in checks.items() if code not in CODES}
-    assert set(others.values()) == {Outcome.PASSED}
+    others = {code: check for code, check in checks.items() if code not in CODES}
+    flagged = {code for code, check in others.items() if check.outcome is Outcome.FLAGGED}
+    assert flagged <= set(PROPERTIES), {code: others[code].message for code in flagged}
+    assert not [c.message for c in others.values() if c.outcome is Outcome.FAILED]
+    assert sum(check.outcome is Outcome.PASSED for check in others.values()) >= 15
+    assert all(others[code].severity is Severity.NOTE or code == "H2" for code in flagged)

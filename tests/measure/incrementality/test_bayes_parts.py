@@ -194,9 +194,9 @@ def test_amounts_that_are_not_lognormal_are_refused():
 def drawn(seed, draws, mean, sd):
     """Draws of two cohorts without a model behind them."""
     rng = np.random.default_rng(seed)
-    blank = np.zeros((4, draws, 2))
     predictor = rng.normal(mean, 0.05, (4, draws, 2, 2))
-    return Sampled(predictor, blank, blank + 1, sd, np.zeros((4, draws), bool), "")
+    noise = np.abs(rng.normal(0, 1, (4, draws, 2)))
+    return Sampled(predictor, noise, noise, sd, np.zeros((4, draws), bool), "")
 
 
 def test_parts_of_different_length_are_put_together():

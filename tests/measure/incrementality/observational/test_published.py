@@ -76,6 +76,9 @@ def test_the_document_says_that_nobody_was_assigned(nhefs):
             "estimates[].cohort.value",
             *(f"multiplicity[].{name}" for name in MULTIPLICITY),
             *(f"guardrails[].{name}" for name in GUARDRAILS),
+            "provenance.hierarchical_bayes",
+            "provenance.hierarchical_bayes.priors[]",
+            "provenance.hierarchical_bayes.sensitivity[]",
         },
     )
     assert document["provenance"]["design"] == "observational"
@@ -134,6 +137,7 @@ def test_eligibility_for_a_401k_plan(tmp_path):
     assert interactive["value"] == pytest.approx(8_100, abs=0.25 * 1_150)
 
 
+@pytest.mark.validation  # most of a minute
 def test_participation_with_eligibility_as_instrument():
     # Chernozhukov et al. 2018: LATE about 11.4k.
     data_file("sipp1991_401k.csv")
