@@ -84,7 +84,7 @@ class PriorEffect(Frozen):
 class Bayes(Frozen):
     """Model and priors of ``hierarchical_bayes``."""
 
-    later = ("compute",)
+    later = ("compute", "dimensions")
 
     model: Literal["auto", "normal", "binomial", "hurdle"] = "normal"
     """``auto``: binomial for proportions, normal for the rest; hurdle is for revenue."""
@@ -95,6 +95,9 @@ class Bayes(Frozen):
     sampled."""
     keep_draws: bool = False
     """Keep posterior draws as zarr beside the results."""
+    dimensions: Literal["apart", "together"] = "apart"
+    """Cohorts are pooled within their dimension, or those of all dimensions in one additive model.
+    """
 
 
 class Observational(Frozen):

@@ -203,6 +203,10 @@ class CellMoments:
         return tuple(sorted(found, key=lambda cohort: cohort.value))
 
 
+JointMoments = Mapping[tuple[str, tuple[str, ...], str], Moments]
+"""Moments by metric, combination of cohorts (a value of every dimension, in order) and arm."""
+
+
 def total(parts: Iterable[Moments]) -> Moments:
     """Sum of one or more moments."""
     return reduce(add, parts)

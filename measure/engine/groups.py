@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STRATA = "\x1fstrata"
+_JOINT = "\x1fjoint"
 _NOISE = 1e-12
 """Share of Σd² below which a cell's own variation is rounding: the cell does not vary."""
 
@@ -83,6 +84,24 @@ class Groups:
         for number, block in enumerate(self.query.blocks):
             found |= self._block(merged, number, block, cohorts)
         return found
+
+    def combinations(self) -> dict[tuple[str, tuple[str, ...], str], Moments]:
+        """Cells of the combinations of all dimensions' cohorts that occur."""
+        parts = [self.codes[dimension] for dimension in self.query.dimensions]
+        occurring, code = np.unique(
+            np.column_stack([codes for codes, _ in parts]), axis=0, return_inverse=True
+        )
+        numbers = tuple(str(number) for number in range(len(occurring)))
+        joint = replace(self, codes={_JOINT: (code.reshape(-1), numbers)})
+        values = {
+            number: tuple(labels[place] for place, (_, labels) in zip(row, parts, strict=True))
+            for number, row in zip(numbers, occurring.tolist(), strict=True)
+        }
+        return {
+            (metric, values[cohort.value], arm): moments
+            for (metric, cohort, arm), moments in joint.cells(_JOINT).items()
+            if cohort is not None
+        }
 
     def _block(
         self, merged: Matrix, number: int, block: Block, cohorts: Sequence[Cohort | None]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from measure.engine.groups import Groups, Key, Label
 from measure.engine.sums import Block, NotFinite, Query
-from measure.moments import CellMoments, Moments
+from measure.errors import InputError
+from measure.moments import CellMoments, JointMoments, Moments
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -27,6 +28,7 @@ __all__ = [
     "NotFinite",
     "Query",
     "cell_moments",
+    "combination_moments",
     "joint_cells",
     "stratum_moments",
 ]
@@ -77,6 +79,30 @@ def stratum_moments(
             for dimension in dims:
                 cells[stratum] |= part.cells(dimension)
     return {stratum: CellMoments(cells[stratum], *counts[stratum]) for stratum in sorted(cells)}
+
+
+def combination_moments(
+    engine: Engine,
+    table: Table,
+    query: Query,
+    arms: Sequence[str],
+    label: Label,
+    _: float,
+) -> JointMoments:
+    """Moments per combination of all dimensions' cohorts that occurs; too many are refused."""
+    prepared = table.mutate(**query.deviations(table))
+    keys = [query.arm, *query.dimensions.values()]
+    grouped = prepared.group_by(keys).aggregate(**query.aggregates(prepared))
+    with nullcontext() if query.exact else engine.in_order():
+        fetched = engine.fetch(grouped.limit(MOST_JOINT_CELLS + 1))
+    if fetched.num_rows > MOST_JOINT_CELLS:
+        raise InputError.rule(
+            "cohorts",
+            list(query.dimensions),
+            f"have more than {MOST_JOINT_CELLS:,} combinations with arms",
+            "Name fewer or coarser dimensions, or pool them apart.",
+        )
+    return Groups.of(fetched, query, arms, query.dimensions, label).combinations()
 
 
 def _scans(

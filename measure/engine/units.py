@@ -28,6 +28,7 @@ from measure.engine.moments_query import (
     NotFinite,
     Query,
     cell_moments,
+    combination_moments,
     joint_cells,
     stratum_moments,
 )
@@ -50,7 +51,7 @@ from measure.engine.sources import (
 )
 from measure.errors import DataError, InputError, UnknownName
 from measure.grams import Grams
-from measure.moments import CellMoments
+from measure.moments import CellMoments, JointMoments
 from measure.plan import AnalysisPlan, Source
 from measure.results import Cohort
 
@@ -198,6 +199,10 @@ class UnitTable:
     def moments_by_stratum(self) -> Mapping[str, CellMoments]:
         """The same per stratum: per combination of the plan's ``strata``, which add up."""
         return self._asked(stratum_moments, replace(self._query, strata=self._roles.strata))
+
+    def joint_moments(self) -> JointMoments:
+        """Moments per combination of cohorts, one of every dimension, that occurs."""
+        return self._asked(combination_moments, self._query)
 
     def _asked[T](self, scan: Callable[..., T], query: Query) -> T:
         groups = joint_cells(len(self.plan.arms), self._scan.distinct)

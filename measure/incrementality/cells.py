@@ -25,7 +25,7 @@ from measure.incrementality.ratio import linearised, ratio_of
 from measure.incrementality.rows import Rows, fetch_rows
 from measure.incrementality.sequential import ONE_LOOK_ONLY, Look, look_at
 from measure.incrementality.small_holdout import Cell, Judgement, judge
-from measure.moments import DENOMINATOR, CellMoments, Moments
+from measure.moments import DENOMINATOR, CellMoments, JointMoments, Moments
 from measure.plan import AnalysisPlan, Kind, Metric
 from measure.results import Cohort, Estimand, Estimate
 
@@ -73,6 +73,11 @@ class Cells:
     def strata(self) -> Mapping[str, CellMoments]:
         """One more scan, per combination of the plan's strata."""
         return self.units.moments_by_stratum()
+
+    @cached_property
+    def combinations(self) -> JointMoments:
+        """One more scan, per combination of cohorts, one of every dimension."""
+        return self.units.joint_moments()
 
     @cached_property
     def profile(self) -> Mapping[str, Profile]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from measure.grams import Grams
-    from measure.moments import CellMoments
+    from measure.moments import CellMoments, JointMoments
     from measure.results import Cohort
 
 
@@ -72,6 +72,9 @@ class Units(Protocol):
 
     def moments_by_stratum(self) -> Mapping[str, CellMoments]:
         """The same per combination of the plan's strata."""
+
+    def joint_moments(self) -> JointMoments:
+        """The same per combination of cohorts, one of every dimension, that occurs."""
 
     def value_counts(self, metric: str, cohort: Cohort | None) -> Mapping[str, CountedValues]:
         """Values of a metric per arm, as they are analysed."""

@@ -18,6 +18,7 @@ from measure.incrementality.pooling.values import (
     Pooled,
     Shift,
     Vector,
+    normal_point,
     with_lifts,
 )
 
@@ -127,21 +128,28 @@ def _part(
     group: Group, found: Mixture, scenarios: Sequence[_Scenario], level: float
 ) -> list[Vector]:
     """Mean, standard deviation, ends of the interval, and the mean under each scenario; (j,)."""
-    from scipy.special import ndtri
-
-    centre, variance = found.cohorts(group)
-    value, sd = _moments(found.mass, centre, variance)
-    heavy = found.mass > _LIGHT
-    mass = found.mass[heavy] / found.mass[heavy].sum()
-    centre, spread = centre[heavy], np.sqrt(variance[heavy])
-    point = float(ndtri((1 + level) / 2))
-    ends = [_quantile(mass, centre, spread, sd, score) for score in (-point, point)]
     kept = found.own_share(group)
     others = [
         group.estimate * (s.mass @ kept) + s.mass @ s.mean - (s.mass * s.mean) @ kept
         for s in scenarios
     ]
-    return [value, sd, *ends, *others]
+    return [*read_off(found.mass, *found.cohorts(group), level), *others]
+
+
+def read_off(
+    mass: Vector, centre: Vector, variance: Vector, level: float
+) -> tuple[Vector, Vector, Vector, Vector]:
+    """Mean, standard deviation and equal-tailed ends of mixtures of normals, (j,) each.
+
+    ``mass`` has shape (t,), ``centre`` and ``variance`` (t, j).
+    """
+    value, sd = _moments(mass, centre, variance)
+    heavy = mass > _LIGHT
+    mass = mass[heavy] / mass[heavy].sum()
+    centre, spread = centre[heavy], np.sqrt(variance[heavy])
+    point = normal_point(level)
+    low, high = (_quantile(mass, centre, spread, sd, score) for score in (-point, point))
+    return value, sd, low, high
 
 
 def _moments(mass: Vector, centre: Vector, variance: Vector) -> tuple[Vector, Vector]:

@@ -10,14 +10,24 @@ from typing import Any
 from measure.errors import InputError
 from measure.incrementality.cells import Cells, Finding, Target
 from measure.incrementality.contrast import Inference
-from measure.incrementality.difference import spread
 from measure.incrementality.pooling import marginal, nuts
 from measure.incrementality.pooling.exact import draw, overall, pool_exactly
 from measure.incrementality.pooling.mixture import drawn_effects, of_draws
 from measure.incrementality.pooling.priors import TAU_SHARE, learned_prior
-from measure.incrementality.pooling.values import Group, Observed, Pooled
-from measure.incrementality.runs.pooled_groups import MIN_COHORTS, Lineup, Pooling, lonely
+from measure.incrementality.pooling.values import Group, Pooled
+from measure.incrementality.runs.pooled_groups import (
+    MIN_COHORTS,
+    Lineup,
+    Pooling,
+    lonely,
+    observed_of,
+)
 from measure.incrementality.runs.pooled_parts import pool_parts
+from measure.incrementality.runs.pooled_together import (
+    pool_together,
+    refuse_together,
+    together,
+)
 from measure.methods import PriorEffect
 from measure.plan import Metric
 from measure.results import Status
@@ -28,6 +38,7 @@ def pooled_cohorts(cells: Cells) -> Iterator[Finding]:
     _refuse(cells)
     pooling = Pooling(cells)
     models = {metric.name: model_of(cells, metric) for metric in cells.plan.metrics}
+    refuse_together(cells, models)
     for metric in cells.plan.metrics:
         if models[metric.name] == "normal":
             prior = _prior(cells, metric)
@@ -82,6 +93,9 @@ def _line_up(pooling: Pooling, everybody: Target, prior: PriorEffect | None) -> 
     cells = pooling.cells
     scales = _scales(pooling, everybody, prior)
     pooling.found[everybody] = _overall(cells, everybody, scales)
+    if scales is not None and together(cells):
+        pool_together(pooling, everybody, scales)
+        return
     for cohorts in cells.cohorts.values():
         members = [Target(everybody.metric, everybody.arm, cohort) for cohort in cohorts]
         usable = [t for t in members if isinstance(cells.difference(t).numbers, Inference)]
@@ -127,7 +141,7 @@ def _overall(cells: Cells, target: Target, scales: tuple[float, float, float] | 
     if scales is None:
         note = "the control arm does not vary, or its mean is zero under a relative prior"
         return Finding(target, Status.DEGENERATE, note)
-    posterior = overall(_observed(cells, target), *scales[:2], cells.plan.ci_level)
+    posterior = overall(observed_of(cells, target), *scales[:2], cells.plan.ci_level)
     return Finding(target, Status.OK, _posterior_note(plain), posterior, plain.at_look)
 
 
@@ -135,7 +149,7 @@ def _pool(pooling: Pooling) -> None:
     """Pool all groups of the normal model, exactly or by sampling."""
     cells, lineups = pooling.cells, pooling.lineups
     level, seed = cells.plan.ci_level, cells.plan.seed
-    observed = [[_observed(cells, target) for target in lineup.members] for lineup in lineups]
+    observed = [[observed_of(cells, target) for target in lineup.members] for lineup in lineups]
     groups = [Group.of(some, *lineup.prior) for some, lineup in zip(observed, lineups, strict=True)]
     if cells.plan.bayes.compute == "sample":
         pooled = marginal.pool_by_sampling(groups, observed, level, seed)
@@ -169,18 +183,6 @@ def _posterior_note(plain: Finding) -> str:
     return f"standard error widened to the interval of the {plain.note}"
 
 
-def _observed(cells: Cells, target: Target) -> Observed:
-    """A usable difference as the likelihood sees it."""
-    numbers = cells.difference(target).numbers
-    control, _ = cells.pair(target)
-    kind = cells.kind(cells.metric(target))
-    value = numbers.value if numbers is not None else math.nan
-    se = math.nan
-    if isinstance(numbers, Inference):
-        se = numbers.normal_se(cells.plan.ci_level)
-    return Observed(value, se, float(control.mean[0]), spread(control, kind) / control.n)
-
-
 def _said(pooling: Pooling, models: dict[str, str]) -> dict[str, Any]:
     """What a reader needs to judge the posteriors and to get them again."""
     bayes = pooling.cells.plan.bayes
@@ -195,4 +197,5 @@ def _said(pooling: Pooling, models: dict[str, str]) -> dict[str, Any]:
         "priors": pooling.priors,
         "sensitivity": pooling.sensitivity,
         "draws": pooling.kept,
+        **({"combinations": pooling.combinations} if pooling.combinations else {}),
     }

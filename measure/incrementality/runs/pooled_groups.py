@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from measure.incrementality.cells import Cells, Finding, Target
+from measure.incrementality.contrast import Inference
+from measure.incrementality.difference import spread
 from measure.incrementality.pooling.keeping import keep
-from measure.incrementality.pooling.values import Pooled
+from measure.incrementality.pooling.values import Observed, Pooled
 from measure.results import Status
 
 MIN_COHORTS = 2
@@ -32,6 +35,7 @@ class Pooling:
     priors: list[dict[str, Any]] = field(default_factory=list)
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    combinations: list[dict[str, Any]] = field(default_factory=list)
 
     def settle(
         self,
@@ -72,6 +76,18 @@ def lonely(target: Target) -> Finding:
     """A cohort with nobody to be pooled with."""
     note = f"pooling needs {MIN_COHORTS} cohorts with a usable difference"
     return Finding(target, Status.INSUFFICIENT, note)
+
+
+def observed_of(cells: Cells, target: Target) -> Observed:
+    """A usable difference as the likelihood sees it."""
+    numbers = cells.difference(target).numbers
+    control, _ = cells.pair(target)
+    kind = cells.kind(cells.metric(target))
+    value = numbers.value if numbers is not None else math.nan
+    se = math.nan
+    if isinstance(numbers, Inference):
+        se = numbers.normal_se(cells.plan.ci_level)
+    return Observed(value, se, float(control.mean[0]), spread(control, kind) / control.n)
 
 
 def _where(target: Target) -> dict[str, str]:

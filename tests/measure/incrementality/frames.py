@@ -1,6 +1,7 @@
 """A unit table over a pandas frame: the same methods as the engine's, for fast tests."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,19 @@ class FrameUnits:
         labels = np.array([" · ".join(part) for part in parts])
         return {str(label): self.moments(labels == label) for label in np.unique(labels)}
 
-    def moments(self, inside=True) -> CellMoments:
+    def joint_moments(self):
+        names = self.plan.cohorts
+        values = np.array(list(zip(*(self.dimensions[name] for name in names), strict=True)))
+        found = {}
+        for combination in np.unique(values, axis=0):
+            cells = self.moments((values == combination).all(axis=1), everybody=True).cells
+            found |= {
+                (metric, tuple(combination.tolist()), arm): moments
+                for (metric, _, arm), moments in cells.items()
+            }
+        return found
+
+    def moments(self, inside=True, everybody=False) -> CellMoments:
         cells, missing = {}, {}
         masks = {arm: (self.code == place) & inside for place, arm in enumerate(self.arms)}
         for metric in self.plan.metrics:
@@ -84,7 +97,8 @@ class FrameUnits:
             columns = (metric.name, *self.plan.covariates, *beside)
             for arm, in_arm in masks.items():
                 missing[(metric.name, arm)] = int((in_arm & ~known).sum())
-            for cohort, members in self._cohorts():
+            cohorts = islice(self._cohorts(), 1 if everybody else None)
+            for cohort, members in cohorts:
                 for arm, in_arm in masks.items():
                     part = matrix[in_arm & members & known]
                     cells[(metric.name, cohort, arm)] = Moments.from_values(columns, part)
