@@ -13,7 +13,7 @@ PYTHON := .venv/bin/python
 DEMO ?= demo
 PART ?= tests
 
-.PHONY: help demo test check validate bench-incrementality lock clean
+.PHONY: help demo test check validate bench-incrementality bench-reconciliation lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench-incrementality: .venv/.installed-dev  ## Floor, peer and ours: moments, do
 	$(PYTHON) benchmarks/moments.py
 	$(PYTHON) benchmarks/double_ml.py
 	$(PYTHON) benchmarks/hierarchical_bayes.py
+
+bench-reconciliation: .venv/.installed-dev  ## All checks and the bridge against one window join
+	$(PYTHON) benchmarks/reconciliation.py
 
 lock: $(if $(filter .tools/%,$(UV)),.tools/bin/uv)  ## Resolve anew: versions and hashes, no hosts
 	$(UV) lock --quiet --upgrade

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from measure.errors import InputError
 from measure.results import Analysis, Attribution, Estimate, Reconciliation, Status
@@ -56,6 +56,7 @@ def attribute_workspace(
     cohort: str | None = None,
 ) -> Attribution:
     """Credit channels from the logs, over an experiment's period where one is named."""
+    from console.gates import gate_sentence, report_gate, with_sentence
     from measure.attribution import DEFAULT_MODELS, attribute_engine
 
     entry = _entry(workspace, key) if key else None
@@ -63,43 +64,61 @@ def attribute_workspace(
     if cohort is None and entry and entry.experiment.cohorts:
         cohort = entry.experiment.cohorts[0]
     with workspace.connect() as engine:
-        return attribute_engine(
-            engine,
+        gate = report_gate(engine, period.end if period else None)
+        found = attribute_engine(
+            gate.engine,
             models=tuple(models) if models else DEFAULT_MODELS,
             cohort_dimension=cohort,
             start=period.start if period else None,
             end=period.end if period else None,
             currency=workspace.settings.currency,
         )
+        return with_sentence(found, gate_sentence(gate))
 
 
 def reconcile_workspace(workspace: Workspace, key: str | None) -> Reconciliation:
-    """Run the catalogue; with an experiment, its integrity and its estimate are part of it."""
-    from console.store import read, save
-    from measure.reconcile import Settings, reconcile
+    """Run the catalogue; with an experiment, its integrity and its estimate are part of it.
 
-    window, incremental, attribution = None, None, None
-    if key is not None:
-        entry = _entry(workspace, key)
-        window = experiment_window(entry)
-        analysis = read(workspace.results(key), "analysis", Analysis)
-        incremental = incremental_revenue(entry.experiment, analysis)
-        attribution = read(workspace.results(key), "attribution", Attribution)
+    Counts and money are of everybody; rows of people without consent to be measured are not shown.
+    """
+    from console.gates import report_gate
+    from console.store import save
+    from measure.people.measured import withheld
+    from measure.reconcile import reconcile
+
     with workspace.connect() as engine:
-        if window is not None and entry.experiment.allocation is not None:
-            from designs.assignment.allocation import expected_shares
-
-            expected = expected_shares(engine, entry.experiment)
-            window = window.model_copy(update={"arms": expected})
-        result = reconcile(
-            engine,
-            settings=Settings(currency=workspace.settings.currency),
-            experiment=window,
-            incremental=incremental,
-            attribution=attribution,
-        )
+        told = reconciliation_inputs(workspace, engine, key)
+        result = reconcile(engine, **told)
+        window = told["experiment"]
+        shown = withheld(report_gate(engine, window.end if window else None), result.checks)
+        result = replace(result, checks=shown)
     save(workspace.results(key or "reconciliation"), "reconciliation", result)
     return result
+
+
+def reconciliation_inputs(workspace: Workspace, engine: Engine, key: str | None) -> dict[str, Any]:
+    """Return what a reconciliation is told beside the tables, by the names of its arguments."""
+    from console.store import read
+    from measure.reconcile import Settings
+
+    kept = workspace.settings
+    told: dict[str, Any] = {"settings": Settings(currency=kept.currency, min_cell=kept.min_cell)}
+    if key is None:
+        return {**told, "experiment": None}
+    entry = _entry(workspace, key)
+    window = experiment_window(entry)
+    if entry.experiment.allocation is not None:
+        from designs.assignment.allocation import expected_shares
+
+        expected = expected_shares(engine, entry.experiment)
+        window = window.model_copy(update={"arms": expected})
+    analysis = read(workspace.results(key), "analysis", Analysis)
+    return {
+        **told,
+        "experiment": window,
+        "incremental": incremental_revenue(entry.experiment, analysis),
+        "attribution": read(workspace.results(key), "attribution", Attribution),
+    }
 
 
 def experiment_window(entry: Entry) -> ExperimentWindow:
@@ -190,8 +209,10 @@ def valued_experiment(workspace: Workspace, key: str) -> dict[str, Valued]:
     analysis = read(workspace.results(key), "analysis", Analysis)
     if analysis is None:
         raise InputError(f"{key} has not been analysed. Run `truelift analyze {key}` first.")
-    with workspace.connect() as engine:
-        spend = programme_spend(engine, entry.experiment, period_of(entry))
+    spend = None
+    if workspace.has_tables:
+        with workspace.connect() as engine:
+            spend = programme_spend(engine, entry.experiment, period_of(entry))
     return value_experiment(entry.experiment, analysis, spend)
 
 

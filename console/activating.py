@@ -67,9 +67,17 @@ def export_suppression(workspace: Workspace, channel: str, out: Path, at: dateti
 
 
 def export_audience(
-    workspace: Workspace, key: str, channel: str, out: Path, at: datetime
+    workspace: Workspace,
+    key: str,
+    channel: str,
+    out: Path,
+    at: datetime,
+    now: datetime | None = None,
 ) -> Export:
-    """Write who may meet an experiment's campaign on a channel: unit_id, arm."""
+    """Write who may meet an experiment's campaign on a channel: unit_id, arm.
+
+    ``now`` is the moment at which consent must still be in force; the present by default.
+    """
     from designs.assignment.activation import audience_query
     from designs.registry import Registry
 
@@ -80,7 +88,8 @@ def export_audience(
     if key not in {one.key for one in running}:
         raise LifecycleError(f"{key} does not run, so nobody is to be reached for it.")
     with workspace.connect() as engine:
-        rows = engine.fetch(audience_query(engine, experiment, running, channel, at))
+        present = now or datetime.now(UTC)
+        rows = engine.fetch(audience_query(engine, experiment, running, channel, at, present))
     return _written("audience", rows, out, channel, at)
 
 

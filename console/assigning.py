@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from measure.engine.connection import Engine
 
 ARMS_SHOWN = "assigned"
+LEFT_OUT = "no_consent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Assigned:
     """Units per arm, and per outcome of those without one."""
     balance: BalanceReport | None = None
     """Of a balanced assignment, when it was made just now."""
+    consent: Mapping[str, object] = field(default_factory=dict)
+    """What the gate of consent did: outcome, purpose, channel, left_out, message."""
 
 
 def assign_population(workspace: Workspace, entry: Entry) -> dict[str, int]:
@@ -49,9 +53,7 @@ def assign_everybody(workspace: Workspace, entry: Entry, at: datetime | None = N
     counts as an outcome. :class:`InputError` when the design does not go together with those that
     run.
     """
-    import pyarrow.parquet as pq
-
-    from measure.engine.loading import Warehouse
+    from console.gates import population_gate
 
     if entry.started_at is None:
         raise LifecycleError(f"{entry.key} is a {entry.state}. Run `truelift start {entry.key}`.")
@@ -59,22 +61,36 @@ def assign_everybody(workspace: Workspace, entry: Entry, at: datetime | None = N
     rows, report = _population(workspace, entry, at or datetime.now(UTC))
     if report is not None:
         save(workspace.results(entry.key), "balance", report)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{entry.key}.parquet"
-        pq.write_table(_as_assignments(rows, entry.key), path)
-        (loaded,) = Warehouse(workspace.warehouse).load("assignments", [path])
-    if loaded.conflicts:
-        raise InputError(
-            f"{loaded.conflicts:,} units of {entry.key} have another arm already; nobody is moved. "
-            f"The arms now computed are in {loaded.quarantine_file}."
-        )
+    _load_arms(workspace, entry.key, rows)
     counts = Counter(row or "" for row in rows["arm"].to_pylist())
     held = Counter(rows["outcome"].to_pylist())
     units = {
         **{arm: counts[arm] for arm in entry.experiment.arms},
         **{name: n for name, n in sorted(held.items()) if name != ARMS_SHOWN},
     }
-    return Assigned(units, report)
+    with workspace.connect() as engine:
+        consent = population_gate(engine, entry.experiment, held[LEFT_OUT])
+    return Assigned(units, report, consent)
+
+
+def _load_arms(workspace: Workspace, key: str, rows: pa.Table) -> None:
+    """Load the arms of whoever has one; :class:`InputError` when somebody has another already."""
+    import pyarrow.parquet as pq
+
+    from measure.engine.loading import Warehouse
+
+    arms = _as_assignments(rows, key)
+    if not len(arms):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{key}.parquet"
+        pq.write_table(arms, path)
+        (loaded,) = Warehouse(workspace.warehouse).load("assignments", [path])
+    if loaded.conflicts:
+        raise InputError(
+            f"{loaded.conflicts:,} units of {key} have another arm already; nobody is moved. "
+            f"The arms now computed are in {loaded.quarantine_file}."
+        )
 
 
 def refuse_conflicts(workspace: Workspace, entry: Entry) -> None:

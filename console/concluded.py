@@ -44,6 +44,8 @@ def _lifts(document: dict[str, Any]) -> list[tuple[str, PastEffect]]:
     from measure.incrementality.pooling.priors import PastEffect
 
     found: dict[tuple[str, str], PastEffect] = {}
+    if document.get("provenance", {}).get("design") == "observational":
+        return []  # what was not randomised is no effect that a prior may rest on
     for e in document.get("estimates", ()):
         ends = (e["relative_ci_low"], e["relative_ci_high"])
         usable = e["status"] == "ok" and e["relative"] is not None and None not in ends

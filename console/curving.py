@@ -12,6 +12,7 @@ from measure.errors import InputError, UnknownName
 if TYPE_CHECKING:
     from console.workspace import Workspace
     from designs.experiment import Experiment
+    from designs.registry import Entry
     from measure.incrementality.over_time import Curves
     from measure.journeys.outcomes_over_time import By
     from measure.plan import AnalysisPlan
@@ -37,27 +38,31 @@ def curves(
     workspace = Workspace.find()
     with workspace.open_registry() as registry:
         registry.permit(Action.ANALYZE, target, by=acting_person(acting))
-        experiment = registry.get(target).experiment
-    return _assigned(workspace, experiment, by=by, metric=metric, until=until)
+        entry = registry.get(target)
+    return _assigned(workspace, entry, by=by, metric=metric, until=until)
 
 
 def _assigned(
     workspace: Workspace,
-    experiment: Experiment,
+    entry: Entry,
     *,
     by: By | None,
     metric: str | None,
     until: datetime | None,
 ) -> Curves:
+    from console.accounting import period_of
+    from console.gates import report_gate
     from measure.incrementality.over_time import effects_over_time
     from measure.journeys.outcomes_over_time import outcomes_over_time, record_ends, trackable
 
+    experiment = entry.experiment
     _refuse_designs(experiment)
     plan = experiment.analysis_plan()
     chosen = _chosen(plan, metric, tuple(m.name for m in trackable(plan.metrics)))
     step = by or ("day" if (plan.window_days or 28) <= LONGEST_BY_DAY else "week")
-    with workspace.connect() as engine:
-        end = record_ends(engine) if until is None else until
+    with workspace.connect() as whole:
+        engine = report_gate(whole, period_of(entry).end).engine
+        end = record_ends(whole) if until is None else until
         panel = outcomes_over_time(engine, experiment.key, chosen, step, until=end)
         return effects_over_time(
             panel,

@@ -15,9 +15,11 @@ from measure.results import Analysis
 if TYPE_CHECKING:
     from console.workspace import Workspace
     from designs.experiment import Experiment
+    from designs.registry import Entry
     from measure.engine.connection import Engine
     from measure.engine.expressions import Table
     from measure.engine.units import UnitTable
+    from measure.people.measured import Gate
     from measure.plan import AnalysisPlan
 
 PACKAGES = ("truelift", "numpy", "scipy", "duckdb", "pymc", "econml")
@@ -50,39 +52,107 @@ def measure(target: str, draws: Path | None = None) -> Measured:
 
 def measure_specification(path: Path, draws: Path | None = None) -> Measured:
     """Analyse the unit table that a specification points at; no registry is needed."""
+    from console.draws import located
     from designs.specification import load_experiment
-    from measure.engine.connection import connect
-    from measure.engine.units import open_source
 
     experiment = load_experiment(path)
     if experiment.source is None:
-        return _measure_revised(experiment, path, draws)
-    registered, exploratory = _standing(experiment, path)
-    engine = _workspace_engine(path) if experiment.source.table else connect()
-    with engine:
+        found = _measure_revised(experiment, path, draws)
+    else:
+        registered, exploratory = _standing(experiment, path)
+        found = _measure_brought(
+            experiment, path.parent, registered=registered, exploratory=exploratory, draws=draws
+        )
+    analysis = located(found.analysis, None if draws is None else str(draws))
+    return dataclasses.replace(found, analysis=analysis)
+
+
+def measure_registered(workspace: Workspace, key: str, draws: Path | None = None) -> Measured:
+    """Analyse a running or concluded experiment under the plan frozen at its start.
+
+    Results brought along are read from where the registered specification says they are.
+    """
+    from console.draws import with_draws
+    from designs.registry import Registry
+
+    with Registry(workspace.registry_url) as registry:
+        entry = registry.get(key)
+    base = None if entry.experiment.source is None else _folder_of(workspace, entry)
+
+    def run(folder: Path | None) -> Analysis:
+        experiment = entry.experiment
+        if base is None:
+            return _measure_assigned(workspace, experiment, folder).analysis
+        return _measure_brought(
+            experiment, base, registered=True, exploratory=False, draws=folder
+        ).analysis
+
+    return Measured(entry.experiment, with_draws(workspace, entry, draws, run))
+
+
+def _measure_brought(
+    experiment: Experiment,
+    base: Path,
+    *,
+    registered: bool,
+    exploratory: bool,
+    draws: Path | None,
+) -> Measured:
+    """Analyse results brought along; paths are relative to ``base``, tables in its workspace."""
+    from console.workspace import Workspace
+    from measure.engine.connection import connect
+    from measure.engine.units import open_source
+
+    source = experiment.source
+    if source is None:
+        raise InputError(f"{experiment.key}: source: is missing, so there are no results to read.")
+    with Workspace.find(base).connect() if source.table else connect() as engine:
         if experiment.switchback is not None:
             from console.designed import analyse_switchback
 
-            analysis, data_hash = analyse_switchback(engine, experiment, path.parent)
+            analysis, data_hash = analyse_switchback(engine, experiment, base)
             return _with_provenance(
                 experiment, analysis, data_hash, registered=registered, exploratory=exploratory
             )
-        units = open_source(engine, experiment.source, experiment.analysis_plan(), path.parent)
+        units = open_source(engine, source, experiment.analysis_plan(), base)
         return _analyse(
             experiment, units, registered=registered, exploratory=exploratory, draws=draws
         )
 
 
-def measure_registered(workspace: Workspace, key: str, draws: Path | None = None) -> Measured:
-    """Analyse a running or concluded experiment under the plan frozen at its start."""
-    from designs.registry import Registry
+def _folder_of(workspace: Workspace, entry: Entry) -> Path:
+    """The folder that the source of a started experiment is relative to.
 
+    It is that of its specification, which is looked for in the workspace and its ``experiments``;
+    the registry knows what was written, not where the file lies.
+    """
+    from designs.registry import Registry
+    from designs.specification import load_experiment
+
+    key, source, root = entry.key, entry.experiment.source, workspace.root
+    if entry.started_at is None:
+        rule = "was not started, so no plan is frozen"
+        way_out = f"Run `truelift start {key}`, or name the file: truelift analyze SPEC.yaml"
+        raise InputError.rule("KEY", key, rule, way_out)
+    if source is None or source.path is None or Path(source.path).is_absolute():
+        return root
+    folders = []
     with Registry(workspace.registry_url) as registry:
-        experiment = registry.get(key).experiment
-    if experiment.source is not None:
-        rule = "brings its results along; name the specification: truelift analyze SPEC.yaml"
-        raise InputError.rule("KEY", key, rule)
-    return _measure_assigned(workspace, experiment, draws)
+        for path in sorted([*root.glob("*.y*ml"), *root.glob("experiments/*.y*ml")]):
+            try:
+                same = registry.is_as_registered(key, load_experiment(path))
+            except InputError:  # a file that cannot be read is not the registered one
+                continue
+            if same:
+                folders.append(path.parent)
+    if len({(folder / source.path).resolve() for folder in folders}) == 1:
+        return folders[0]
+    found = "none is" if not folders else "several are"
+    raise InputError(
+        f"{key}: source.path == {source.path!r} is relative to the specification, and of the files "
+        f"in {root} and experiments/ {found} the registered one. Name it: truelift analyze "
+        "SPEC.yaml"
+    )
 
 
 def assigned_units(engine: Engine, experiment: Experiment) -> UnitTable:
@@ -114,6 +184,7 @@ def assigned_outcomes(engine: Engine, experiment: Experiment) -> Table:
         plan.window_days or 28,
         numeric=plan.covariates,
         campaigns=_exposing(engine, experiment),
+        columns=[column for metric in plan.metrics for column in metric.columns],
     )
     if experiment.cluster is None:
         return outcomes
@@ -184,29 +255,45 @@ def _measure_revised(experiment: Experiment, path: Path, draws: Path | None) -> 
 
 
 def _measure_assigned(workspace: Workspace, experiment: Experiment, draws: Path | None) -> Measured:
-    """Analyse what was assigned; whatever is not the frozen plan is labelled exploratory."""
-    from designs.registry import Registry
+    """Analyse what was assigned; whatever is not the frozen plan is labelled exploratory.
 
-    if draws is None and experiment.analysis_plan().bayes.keep_draws:
-        draws = workspace.results(experiment.key) / "draws"
+    Only units with consent to be measured are analysed; who is left out is compared between arms.
+    """
+    from console.accounting import period_of
+    from console.draws import without_draws
+    from console.gates import people_checks, report_gate
+    from designs.registry import Registry
+    from measure.incrementality.left_out import with_checks
 
     with Registry(workspace.registry_url) as registry:
+        entry = registry.get(experiment.key)
         planned = registry.is_as_registered(experiment.key, experiment)
     with workspace.connect() as engine:
-        if experiment.allocation is not None:
-            analysis = _analyse_allocated(engine, experiment)
-            return _with_provenance(
-                experiment, analysis, None, registered=True, exploratory=not planned
-            )
-        units = assigned_units(engine, experiment)
-        exploratory = not planned
-        found = _analyse(experiment, units, registered=True, exploratory=exploratory, draws=draws)
-        if experiment.balance is None:
-            return found
-        from console.designed import judged_by_redrawing
+        gate = report_gate(engine, period_of(entry).end)
+        found = _measure_through(gate, experiment, draws, exploratory=not planned)
+        checks = people_checks(gate, experiment)
+        analysis = with_checks(found.analysis, checks, experiment.analysis_plan())
+        return dataclasses.replace(found, analysis=without_draws(analysis, draws))
 
-        analysis = judged_by_redrawing(engine, experiment, units, found.analysis)
-        return dataclasses.replace(found, analysis=analysis)
+
+def _measure_through(
+    gate: Gate, experiment: Experiment, draws: Path | None, *, exploratory: bool
+) -> Measured:
+    """Analyse the units that the gate lets through."""
+    if experiment.allocation is not None:
+        analysis = _analyse_allocated(gate.engine, experiment)
+        return _with_provenance(
+            experiment, analysis, None, registered=True, exploratory=exploratory
+        )
+    units = assigned_units(gate.engine, experiment)
+    found = _analyse(experiment, units, registered=True, exploratory=exploratory, draws=draws)
+    if experiment.balance is None:
+        return found
+    from console.designed import judged_by_redrawing
+
+    # What is drawn again is everybody; only the units that were analysed are then compared.
+    analysis = judged_by_redrawing(gate.whole, experiment, units, found.analysis)
+    return dataclasses.replace(found, analysis=analysis)
 
 
 def _analyse_allocated(engine: Engine, experiment: Experiment) -> Analysis:
@@ -232,12 +319,6 @@ def _analyse_allocated(engine: Engine, experiment: Experiment) -> Analysis:
     present = set(engine.fetch(column.name("value").as_table().distinct())["value"].to_pylist())
     shares = designed_shares(experiment, present)
     return analyze_strata(units_of, experiment.analysis_plan(), shares, experiment=experiment.key)
-
-
-def _workspace_engine(path: Path) -> Engine:
-    from console.workspace import Workspace
-
-    return Workspace.find(path.parent).connect()
 
 
 def _analyse(

@@ -54,6 +54,8 @@ def _pairs(name: str, proxy: str, target: str) -> Iterator[PairedEffect]:
 
 def _opened(name: str) -> tuple[Experiment, Engine, Path]:
     """The experiment, an engine that has its results, and the folder its paths start from."""
+    from console.accounting import period_of
+    from console.gates import report_gate
     from console.workspace import Workspace
     from measure.engine.connection import connect
 
@@ -69,8 +71,10 @@ def _opened(name: str) -> tuple[Experiment, Engine, Path]:
         return experiment, engine, path.parent
     workspace = Workspace.find()
     with workspace.open_registry() as registry:
-        experiment = registry.get(name).experiment
-    return experiment, workspace.connect(), workspace.root
+        entry = registry.get(name)
+        experiment = entry.experiment
+    end = period_of(entry).end if entry.started_at else None
+    return experiment, report_gate(workspace.connect(), end).engine, workspace.root
 
 
 def _units(engine: Engine, experiment: Experiment, plan: AnalysisPlan, base: Path) -> UnitTable:

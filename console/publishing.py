@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from console.accounting import (
 )
 from console.measuring import measure_registered, measure_specification, versions
 from console.store import read, save
+from console.surveying import health_report
 from measure.errors import InputError
 from measure.results import Analysis, Attribution, Reconciliation
 
@@ -53,6 +55,8 @@ def publish(
         raise InputError("no experiment has been started yet: truelift start KEY")
     reports = tuple(experiment_report(workspace, entry, synthetic=synthetic) for entry in started)
     site = _site(workspace.root.resolve().name, reports)
+    if workspace.has_tables:
+        site = replace(site, health=health_report(workspace, synthetic=synthetic))
     return write_site(out or workspace.root / "reports", site)[-1]
 
 
@@ -79,12 +83,17 @@ def experiment_report(workspace: Workspace, entry: Entry, *, synthetic: bool) ->
         analysis = measure_registered(workspace, key).analysis
         save(folder, "analysis", analysis)
     zone = workspace.settings.time_zone
-    return ExperimentReport(
+    report = ExperimentReport(
         facts=experiment_facts(
             entry.experiment, analysis, time_zone=zone, entry=entry, synthetic=synthetic
         ),
         analysis=analysis,
         money=_money_facts(entry.experiment, valued_experiment(workspace, key)),
+    )
+    if not workspace.has_tables:  # results were brought along, and there are no logs
+        return report
+    return replace(
+        report,
         attribution=_attribution(workspace, entry, analysis, synthetic=synthetic),
         reconciliation=_reconciliation(workspace, entry, period, synthetic=synthetic),
         journeys=_journeys(workspace, period),
@@ -244,6 +253,7 @@ def _reconciliation(
 
 def _journeys(workspace: Workspace, period: Period) -> Journeys | None:
     """First touch, second touch, outcome: observed paths in the experiment's period."""
+    from console.gates import report_gate
     from measure.journeys.flows import journey_flows
     from measure.journeys.rules import JourneyRules
     from reports.pages.journeys import journeys_from_flows
@@ -252,7 +262,7 @@ def _journeys(workspace: Workspace, period: Period) -> Journeys | None:
     with workspace.connect() as engine:
         if not (engine.has("activations") and engine.has("conversions")):
             return None
-        flows = journey_flows(engine, rules)
+        flows = journey_flows(report_gate(engine, period.end).engine, rules)
     return journeys_from_flows(flows)
 
 

@@ -89,7 +89,9 @@ class Workspace:
         key = root / Settings().key_file
         key.touch(mode=0o600, exist_ok=False)
         key.write_text(secrets.token_hex(32) + "\n")
-        (root / ".gitignore").write_text("truelift.key\nwarehouse/\nregistry.db*\n")
+        (root / ".gitignore").write_text(
+            "truelift.key\ntombstone.key\n.erasing.json\nwarehouse/\nregistry.db*\n"
+        )
         text = _TEMPLATE.format(
             time_zone=time_zone,
             currency=currency,
@@ -127,6 +129,11 @@ class Workspace:
         from measure.engine.connection import connect
 
         return connect(_below(self.settings.engine, "warehouse:", self.root))
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there are tables to read; an embedded warehouse begins with the first one."""
+        return not self.settings.engine.startswith("warehouse:") or self.warehouse.is_dir()
 
     @property
     def warehouse(self) -> Path:

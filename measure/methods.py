@@ -121,6 +121,12 @@ class Observational(Frozen):
     measured_after: tuple[str, ...] = ()
     """Columns measured after treatment: refused as covariates by name."""
 
+    @model_validator(mode="after")
+    def _of_a_graph(self) -> Self:
+        if self.unmeasured and not self.graph:
+            raise ValueError("unmeasured: names of the graph, and there is none; write graph")
+        return self
+
     @property
     def running(self) -> tuple[str, ...]:
         """Estimators by name: of the graph's adjustment, then of the instruments."""
@@ -171,9 +177,18 @@ class Methods(Frozen):
         """What was not randomised has estimators of its own, and one look."""
         if self.observational is None:
             return self
-        for name in ("estimators", "sequential", "strata", "discovery"):
+        for name in ("estimators", "sequential", "strata", "bayes", "discovery"):
             if getattr(self, name) != Methods.model_fields[name].default:
                 raise ValueError(f"{name}: is for randomised units; remove it or observational")
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_estimators(self) -> Self:
+        """An option of an estimator that does not run would do nothing, and is refused."""
+        for name, estimator in (("strata", "post_stratification"), ("bayes", "hierarchical_bayes")):
+            given = getattr(self, name) != Methods.model_fields[name].default
+            if given and estimator not in self.estimators:
+                raise ValueError(f"{name}: is for {estimator}; add it to estimators or remove it")
         return self
 
     @field_validator("estimators", "strata")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from measure.health import Health
 from measure.plan import Kind
 from measure.results import Analysis, Attribution, Reconciliation
 from reports.money import MoneyFacts
@@ -221,6 +222,17 @@ class ScoreReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthReport:
+    """A survey of the data with what its page needs beside it."""
+
+    health: Health
+    generated_on: date
+    title: str = ""
+    synthetic: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentReport:
     """Everything the pages of one experiment are made of; absent parts leave their section out."""
 
@@ -242,3 +254,4 @@ class Site:
     attribution: AttributionReport | None = None
     reconciliation: ReconciliationReport | None = None
     scores: tuple[ScoreReport, ...] = ()
+    health: HealthReport | None = None

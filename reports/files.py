@@ -36,6 +36,24 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write rows as :func:`csv_text` does, however many there are; for the owner's eyes only."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\r\n")
+            writer.writerow([guarded(name) for name in header])
+            writer.writerows([guarded(cell) for cell in row] for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o600)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
 def guarded(cell: object) -> object:
     """A cell as it is written: ``None`` is empty, numbers stay, dangerous text is quoted."""
     if cell is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from measure.health import Health
 from measure.results import Attribution, Check, Estimate
 from reports.facts import AttributionReport, ExperimentReport, ReconciliationReport, Site
 from reports.files import csv_text, slug, write_whole
-from reports.pages import attribution, experiment, index, reconciliation, score
+from reports.pages import attribution, experiment, health, index, reconciliation, score
 from reports.pages.index import Entry
 from reports.pages.model import Link, Page
 from reports.render import render
@@ -25,6 +26,7 @@ _CREDITS = (
     *("model", "channel", "dimension", "cohort", "conversions", "value", "share"),
     *("removal_effect", "ci_low", "ci_high"),
 )
+_INCIDENTS = ("kind", "source", "what", "start", "end", "hours", "observed", "usual", "paid")
 _CHECKS = (
     *("code", "title", "outcome", "severity", "rows", "money", "currency", "disposition"),
     *("p_value", "message"),
@@ -53,6 +55,10 @@ def site_files(site: Site) -> Mapping[str, str]:
     if site.reconciliation is not None:
         links.append(Link("Reconciliation", "reconciliation.html"))
         files |= _reconciliation_files(site.reconciliation, "reconciliation", (_ALL,))
+    if site.health is not None:
+        links.append(Link("Health of the data", "health.html"))
+        page = health.build(site.health, "health.html", "health-incidents.csv", (_ALL,))
+        files |= {**_page(page), "health-incidents.csv": incidents_csv(site.health.health)}
     for found in site.scores:
         name = f"score-{slug(found.title)}.html"
         links.append(Link(f"Score: {clean(found.title, 40)}", name))
@@ -113,6 +119,11 @@ def credits_csv(found: Attribution) -> str:
 def checks_csv(checks: Sequence[Check]) -> str:
     """All checks under the field names of the ``reconcile`` document; money in minor units."""
     return csv_text(_CHECKS, ([_field(c, name) for name in _CHECKS] for c in checks))
+
+
+def incidents_csv(found: Health) -> str:
+    """All incidents under the field names of the ``health`` document."""
+    return csv_text(_INCIDENTS, ([_field(i, name) for name in _INCIDENTS] for i in found.incidents))
 
 
 def _field(result: object, name: str) -> object:

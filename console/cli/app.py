@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from console.cli import registry
+from console.cli import looking, people, privacy, registry
 
 app = typer.Typer(
     name="truelift",
@@ -95,13 +95,40 @@ def init(
 @app.command()
 def load(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="customers, activations, …")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet, JSON lines.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet, JSON.")],
+    time_zone: Annotated[
+        str | None,
+        typer.Option("--time-zone", metavar="ZONE", help="IANA name of the zone of local times."),
+    ] = None,
+    epoch: Annotated[
+        Literal["s", "ms", "us"] | None,
+        typer.Option("--epoch", help="Numbers for times count these since 1970."),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Load files into the warehouse exactly once; what is refused goes to quarantine."""
     from console.cli.commands import workspace
 
-    workspace.load(table, files, json=json)
+    workspace.load(table, files, time_zone=time_zone, epoch=epoch, json=json)
+
+
+@app.command()
+def clocks(
+    correct: Annotated[
+        str | None,
+        typer.Option("--correct", metavar="PLATFORM", help="Put a correction on record."),
+    ] = None,
+    seconds: Annotated[
+        int | None,
+        typer.Option("--seconds", help="Seconds to add, instead of the estimate; 0 takes it back."),
+    ] = None,
+    acting: Acting = None,
+    json: Json = None,
+) -> None:
+    """Say how far platforms' clocks are off, and put corrections on record."""
+    from console.cli.commands import clocks as run
+
+    run.clocks(correct, seconds=seconds, acting=acting, json=json)
 
 
 @app.command()
@@ -144,6 +171,8 @@ def plan(
 
 
 registry.add_to(app)
+people.add_to(app)
+privacy.add_to(app)
 
 
 @app.command()
@@ -274,13 +303,25 @@ def attribute(
 @app.command()
 def reconcile(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="CODE", help="One check, with --rows.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="All rows it flags, as CSV.")
+    ] = None,
     acting: Acting = None,
     json: Json = None,
 ) -> None:
     """Hold logs and claims against conversions: checks, and the bridge to incremental."""
-    from console.cli.commands import analysis
+    from console.cli.commands import analysis, flagged
 
-    analysis.reconcile(key, acting=acting, json=json)
+    if check is None and rows is None:
+        analysis.reconcile(key, acting=acting, json=json)
+    else:
+        flagged.rows(key, check=check, out=rows, acting=acting, json=json)
+
+
+looking.add_to(app)
 
 
 @app.command()

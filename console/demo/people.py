@@ -157,7 +157,7 @@ def identities(people: People) -> pa.Table:
     """The ``identities`` table: an e-mail hash each, and devices and logins for some.
 
     Identifiers are unique to a person; only a human with two customer ids brings the same
-    ``email_hash`` twice.
+    ``email_hash`` twice, and the same login where both ids have one.
     """
     n = len(people)
     draw = stream(people.seed, "identities")
@@ -173,7 +173,7 @@ def identities(people: People) -> pa.Table:
         [
             hashes.take(pa.array(email)),
             arrow.hexadecimal(draw, len(device), 8),
-            arrow.prefixed("user-", people.customer_id.take(pa.array(login))),
+            arrow.prefixed("user-", people.customer_id.take(pa.array(email[login]))),
         ]
     )
     return pa.table(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from measure.engine.expressions import Table, Value
 
 PURPOSE = "marketing"
-"""Purpose of the consent that an audience needs when its experiment names none."""
+"""Purpose of the consent without which nobody is on a list, whatever its experiment asks for."""
 
 
 def suppression_query(
@@ -74,24 +74,33 @@ def audience_query(
     running: Sequence[Experiment],
     channel: str,
     at: datetime,
+    now: datetime | None = None,
 ) -> Table:
     """Units that may meet an experiment's campaign on a channel: (unit_id, arm), by id.
 
-    They were assigned an arm other than the control, have consented by the records of the moment
-    ``at`` (to the experiment's purpose, else to marketing), and are in no holdout that covers the
-    channel. Controls of other experiments stay in: what they miss is the other campaign.
+    They were assigned an arm other than the control, have consented to marketing on the channel
+    (and to the experiment's own purpose), and are in no holdout that covers the channel. Consent
+    must have been in force at ``at``, as it was known then; and it must be in force at the later of
+    ``at`` and ``now``, by everything that is known, because it is now that a list leaves. Controls
+    of other experiments stay in: what they miss is the other campaign.
     """
     if experiment.channels and channel not in experiment.channels:
         raise InputError(
             f"{experiment.key} does not run on channel {channel!r}; it runs on "
             f"{', '.join(experiment.channels)}."
         )
+    from measure.people import consent as recorded
+
     assigned = _needed(engine, "assignments")
     mine = assigned.filter(assigned.experiment == experiment.key)
-    treated = mine.filter(mine.arm != experiment.control).select("unit_id", "arm")
-    purpose = experiment.consent.purpose if experiment.consent else PURPOSE
-    granted = consenting(engine, Consent(purpose=purpose, channel=channel), at.astimezone(UTC))
-    allowed = treated.semi_join(granted, treated.unit_id == granted.customer_id)
+    allowed = mine.filter(mine.arm != experiment.control).select("unit_id", "arm")
+    last = max(at, now or at).astimezone(UTC)
+    for purpose in sorted({PURPOSE, experiment.consent.purpose if experiment.consent else PURPOSE}):
+        asked = Consent(purpose=purpose, channel=channel)
+        then = consenting(engine, asked, at.astimezone(UTC))
+        today = recorded.consenting(engine.table("consents"), purpose, channel, last)
+        for granted in (then, today):
+            allowed = allowed.semi_join(granted, allowed.unit_id == granted.customer_id)
     held = held_out_query(engine, running, channel, at)
     return allowed.anti_join(held, allowed.unit_id == held.unit_id).order_by("unit_id")
 

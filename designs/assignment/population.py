@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from designs.assignment.declared import EVERY_CHANNEL, Cluster, Consent
+from designs.assignment.declared import Cluster, Consent
 from designs.experiment import Experiment
 from measure.errors import InputError, MissingFile, UnknownName
 
@@ -52,30 +52,12 @@ def candidates(engine: Engine, experiment: Experiment, at: datetime) -> Table:
 
 
 def consenting(engine: Engine, consent: Consent, at: datetime) -> Table:
-    """Customers who consented, with ``granted`` = 1.
-
-    The records whose validity covers the time, for the channel and for every channel, compete on
-    equal terms: the one recorded last decides, and of a tie the refusal.
-    """
-    from measure.engine.expressions import ifelse, literal, null
+    """Customers who consented, with ``granted`` = 1, as it was on record at a time."""
+    from measure.people import consent as recorded
 
     if not engine.has("consents"):
         raise MissingFile.at("table consents", "Load it: truelift load consents FILE…")
-    table = engine.table("consents")
-    known = table.filter(
-        table.purpose == consent.purpose,
-        table.channel.isin(sorted({consent.channel, EVERY_CHANNEL})),
-        table.recorded_at <= moment(at, table.recorded_at),
-        table.valid_from <= moment(at, table.valid_from),
-        table.valid_to.isnull() | (table.valid_to > moment(at, table.valid_to)),
-    )
-    nothing = null().cast(known.recorded_at.type())
-    last = known.group_by("customer_id").aggregate(
-        yes=ifelse(known.granted, known.recorded_at, nothing).max(),
-        no=ifelse(known.granted, nothing, known.recorded_at).max(),
-    )
-    granted = last.filter(last.yes.notnull(), last.no.isnull() | (last.yes > last.no))
-    return granted.select("customer_id", granted=literal(1))
+    return recorded.consenting(engine.table("consents"), consent.purpose, consent.channel, at, at)
 
 
 def cluster_keys(engine: Engine, cluster: Cluster, at: datetime) -> Table:

@@ -84,7 +84,8 @@ def _members(
     from measure.journeys.outcomes import unit_outcomes
 
     overlay = _planned(engine, experiment, at)
-    return unit_outcomes(overlay, experiment.key, days, numeric=plan.covariates)
+    columns = [column for metric in plan.metrics for column in metric.columns]
+    return unit_outcomes(overlay, experiment.key, days, numeric=plan.covariates, columns=columns)
 
 
 def _clusters(

@@ -54,6 +54,8 @@ class Action(StrEnum):
     """What is on record about one unit, and why it got what it got."""
     EXPORT_AUDIENCE = "export_audience"
     """Lists of ids: whom to reach, whom not to."""
+    ERASE_PERSON = "erase_person"
+    """Take everything about one person out of the workspace."""
     VERIFY_AUDIT = "verify_audit"
 
 

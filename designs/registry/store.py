@@ -196,6 +196,13 @@ class Registry(Reading):
         )
         return row
 
+    def record_erasure(self, facts: Mapping[str, Any], *, by: str) -> int:
+        """Note in the audit chain that a person was erased, and not which; return the row."""
+        row: int = self._refused_or(
+            Action.ERASE_PERSON, "", by, lambda w: w.note("erase person", "", facts)
+        )
+        return row
+
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()

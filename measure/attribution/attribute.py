@@ -16,7 +16,7 @@ from measure.attribution.pathfile import read_paths
 from measure.attribution.rules import ChannelCredits, Observed, observed, rule_credits
 from measure.attribution.tables import tables_from_paths
 from measure.errors import ConservationError, DataError
-from measure.journeys.rules import TOUCH_KINDS, JourneyRules
+from measure.journeys.rules import TOUCH_KINDS, JourneyRules, TouchWindow
 from measure.journeys.tables import Numbers, PathTables
 from measure.results import Attribution, Cohort, Credit
 
@@ -78,20 +78,23 @@ def attribute_engine(
     ci_level: float = 0.95,
     replicates: int = 1000,
     seed: int = 20080320,
+    windows: Sequence[TouchWindow] = (),
 ) -> Attribution:
     """Credit the channels of the tables ``activations`` and ``conversions``.
 
     ``cohort_dimension`` is an attribute column of ``customers``. The period ``[start, end)`` (UTC
     where naive) bounds conversions; touches may reach ``lookback_days`` before it. Value is net of
-    refunds, in major units of one currency.
+    refunds, in major units of one currency. ``windows`` replace ``lookback_days`` for the channels
+    and kinds of touch they name.
     """
     from measure.journeys.paths import path_tables
 
-    rules = JourneyRules(lookback_days, tuple(touch_kinds), start, end, currency)
+    rules = JourneyRules(lookback_days, tuple(touch_kinds), start, end, currency, tuple(windows))
     definition = Definition(
         models=check_models(DEFAULT_MODELS if models is None else models),
         touch=f"an activation of kind {', '.join(rules.kinds)}",
         lookback_days=lookback_days,
+        windows=tuple(window.words() for window in windows),
         tie_order="time, then activation_id",
         journey=_journey(rules),
         half_life=half_life_days,

@@ -53,6 +53,7 @@ class Definition:
     buckets: int = BUCKETS
     seed: int = 20080320
     ci_level: float = 0.95
+    windows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse unknown models and numbers without meaning."""
@@ -73,6 +74,8 @@ class Definition:
             if self.lookback_days is not None
             else ""
         )
+        if self.windows:
+            window += f" ({'; '.join(self.windows)})"
         common = (
             f"A journey is {self.journey}; a touch is {self.touch}{window}; "
             f"touches are ordered by {self.tie_order}.",
@@ -108,7 +111,8 @@ class Definition:
     def to_mapping(self) -> dict[str, Any]:
         """Plain values under the field names, then ``sentences``."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**plain, "models": list(self.models), "sentences": list(self.sentences())}
+        lists = {"models": list(self.models), "windows": list(self.windows)}
+        return {**plain, **lists, "sentences": list(self.sentences())}
 
 
 def check_models(models: Sequence[str]) -> tuple[str, ...]:

@@ -83,6 +83,14 @@ class Engine:
                 return self.backend.table(name)
             return self.backend.create_table(name, expression, temp=True)
 
+    def hold(self, data: pa.Table) -> Table:
+        """Arrow data as a table that goes with the engine and that nobody finds by its name."""
+        if self.name == "pyspark":
+            return self.register(f"truelift_{uuid.uuid4().hex}", data)
+        import ibis
+
+        return self.materialize(ibis.memtable(data))
+
     def is_derived(self, table: Table) -> bool:
         """Whether reading a table expression means computing it anew each time."""
         from ibis.expr.operations import PhysicalTable

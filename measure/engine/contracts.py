@@ -72,10 +72,16 @@ def _optional(name: str, kind: Kind = Kind.TEXT, *allowed: str) -> Column:
     return Column(name, kind, required=False, allowed=allowed)
 
 
+IDENTITY_KINDS = ("email_hash", "phone_hash", "device", "login", "household")
+
 _CONTRACTS = (
     Contract(
         "customers",
-        (_text("customer_id"), Column("first_seen_at", Kind.TIMESTAMP)),
+        (
+            _text("customer_id"),
+            Column("first_seen_at", Kind.TIMESTAMP),
+            _optional("minor", Kind.BOOLEAN),
+        ),
         ("customer_id",),
         keeps_extra=True,
     ),
@@ -83,12 +89,34 @@ _CONTRACTS = (
         "identities",
         (
             _text("customer_id"),
-            _text("kind", "email_hash", "phone_hash", "device", "login", "household"),
+            _text("kind", *IDENTITY_KINDS),
             _text("identifier"),
             Column("seen_at", Kind.TIMESTAMP),
             _optional("source"),
         ),
+        ("customer_id", "kind", "identifier", "seen_at"),
+    ),
+    Contract(
+        "unlinks",
+        (
+            _text("customer_id"),
+            _text("kind", *IDENTITY_KINDS),
+            _text("identifier"),
+            Column("unlinked_at", Kind.TIMESTAMP),
+            _optional("reason"),
+        ),
         ("customer_id", "kind", "identifier"),
+    ),
+    Contract(
+        "links",
+        (
+            _text("customer_id"),
+            _text("other_customer_id"),
+            Column("probability", Kind.NUMBER),
+            _text("model"),
+            Column("linked_at", Kind.TIMESTAMP),
+        ),
+        ("customer_id", "other_customer_id", "model"),
     ),
     Contract(
         "consents",
@@ -100,6 +128,7 @@ _CONTRACTS = (
             Column("valid_from", Kind.TIMESTAMP),
             _optional("valid_to", Kind.TIMESTAMP),
             Column("recorded_at", Kind.TIMESTAMP),
+            _optional("source"),
         ),
         ("customer_id", "purpose", "channel", "valid_from", "recorded_at"),
     ),
@@ -141,6 +170,7 @@ _CONTRACTS = (
             _optional("new_customer", Kind.BOOLEAN),
             _optional("tax", Kind.MONEY),
             _optional("shipping", Kind.MONEY),
+            _optional("geo"),
         ),
         ("conversion_id",),
     ),
@@ -177,6 +207,7 @@ _CONTRACTS = (
             Column("conversions", Kind.INTEGER),
             Column("value", Kind.MONEY),
             _text("currency"),
+            _optional("suppressed", Kind.BOOLEAN),
         ),
         ("platform", "campaign", "date", "date_basis"),
     ),
@@ -226,6 +257,17 @@ _CONTRACTS = (
         ("platform",),
     ),
     Contract(
+        "clock_offsets",
+        (
+            _text("platform"),
+            Column("offset_seconds", Kind.INTEGER),
+            _text("evidence"),
+            _text("recorded_by"),
+            Column("recorded_at", Kind.TIMESTAMP),
+        ),
+        ("platform", "recorded_at"),
+    ),
+    Contract(
         "campaigns",
         (
             _text("platform"),
@@ -234,8 +276,40 @@ _CONTRACTS = (
             Column("ends_on", Kind.DATE),
             _optional("budget", Kind.MONEY),
             _optional("currency"),
+            _optional("sensitive", Kind.BOOLEAN),
         ),
         ("platform", "campaign"),
+    ),
+    Contract(
+        "releases",
+        (_text("release"), Column("released_on", Kind.DATE), _optional("platform")),
+        ("release",),
+    ),
+    Contract(
+        "list_uploads",
+        (
+            _text("list_id"),
+            _text("experiment"),
+            _text("platform"),
+            _text("kind", "suppression", "audience"),
+            _optional("arm"),
+            Column("uploaded_at", Kind.TIMESTAMP),
+            _text("sha256"),
+            _optional("registered_sha256"),
+            _optional("members", Kind.INTEGER),
+            _optional("matched", Kind.INTEGER),
+        ),
+        ("list_id", "platform"),
+    ),
+    Contract(
+        "hash_variants",
+        (
+            _text("kind", "email_hash", "phone_hash"),
+            _text("identifier"),
+            _text("normal"),
+            _text("variant"),
+        ),
+        ("kind", "identifier"),
     ),
     Contract(
         "assignments",
@@ -269,6 +343,7 @@ _CONTRACTS = (
             _optional("device"),
             _optional("session_id"),
             _optional("value", Kind.NUMBER),
+            _optional("received_at", Kind.TIMESTAMP),
         ),
         ("event_id",),
         keeps_extra=True,
@@ -288,3 +363,6 @@ _CONTRACTS = (
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType({c.table: c for c in _CONTRACTS})
 """All canonical tables by name."""
+
+COUNTED = ("paid", "refunded")
+"""Statuses of an order that happened; cancelled, test and internal ones did not."""

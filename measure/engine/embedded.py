@@ -30,16 +30,22 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def open_embedded() -> Any:
-    """A DuckDB backend in memory, in UTC, without extensions from elsewhere."""
+def open_database() -> Any:
+    """A DuckDB connection to memory, in UTC, without extensions from elsewhere."""
     import duckdb
-    import ibis
 
     connection = duckdb.connect(":memory:", config=_SETTINGS)
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET temp_directory = {text_literal(tempfile.gettempdir() + '/truelift')}")
-    return ibis.duckdb.from_connection(connection)
+    return connection
+
+
+def open_embedded() -> Any:
+    """An Ibis backend over :func:`open_database`."""
+    import ibis
+
+    return ibis.duckdb.from_connection(open_database())
 
 
 @contextmanager
@@ -91,22 +97,46 @@ def read_parts(paths: Iterable[Path]) -> str:
     return f"read_parquet([{parts}], hive_partitioning = false, union_by_name = true)"
 
 
-def read_json_lines(connection: Any, path: Path) -> tuple[tuple[str, ...], str]:
-    """Names and relation of a file with one JSON object per line; values become their text."""
-    lines = f"read_ndjson_objects({text_literal(str(path))}, ignore_errors = false)"
+def read_json(connection: Any, path: Path, *, array: bool) -> tuple[tuple[str, ...], str]:
+    """Names and relation of a file of JSON objects, one per line or all in one array.
+
+    Values become their text, lists and objects within them too.
+    """
+    shape = "array" if array else "newline_delimited"
+    objects = (
+        f"read_json_objects({text_literal(str(path))}, format = '{shape}', "
+        "ignore_errors = false, compression = 'uncompressed')"
+    )
     kinds = connection.execute(
-        sql("SELECT DISTINCT json_type(json) FROM $lines", lines=lines)
+        sql("SELECT DISTINCT json_type(json) FROM $objects", objects=objects)
     ).fetchall()
     if kinds and kinds != [("OBJECT",)]:
-        raise DataError(f"{path}: a line is not a JSON object; write one object per line.")
-    keys = sql("SELECT DISTINCT unnest(json_keys(json)) AS name FROM $lines", lines=lines)
-    found = connection.execute(sql("SELECT name FROM ($keys) ORDER BY name", keys=keys)).fetchall()
-    names = tuple(row[0] for row in found)
+        place = "an element of the array" if array else "a line"
+        way = "an array of objects" if array else "one object per line"
+        raise DataError(f"{path.name}: {place} is not a JSON object; write {way}.")
+    names = _json_names(connection, path, objects)
     fields = ", ".join(
         f"nullif(json ->> {text_literal(_pointer(name))}, '') AS {identifier(name)}"
         for name in names
     )
-    return names, sql("(SELECT $fields FROM $lines)", fields=fields, lines=lines)
+    return names, sql("(SELECT $fields FROM $objects)", fields=fields, objects=objects)
+
+
+def _json_names(connection: Any, path: Path, objects: str) -> tuple[str, ...]:
+    """Names of all fields, sorted; an object that has one of them twice is refused."""
+    keys = sql("SELECT json_keys(json) AS names FROM $objects", objects=objects)
+    twice = sql(
+        "SELECT count(*) FROM ($keys) WHERE len(names) <> len(list_distinct(names))", keys=keys
+    )
+    (repeated,) = connection.execute(twice).fetchone()
+    if repeated:
+        raise DataError(
+            f"{path.name}: {repeated:,} objects name a field twice, so one value would be lost. "
+            "Nothing was read; export it anew."
+        )
+    each = sql("SELECT DISTINCT unnest(names) AS name FROM ($keys)", keys=keys)
+    found = connection.execute(sql("SELECT name FROM ($each) ORDER BY name", each=each)).fetchall()
+    return tuple(row[0] for row in found)
 
 
 def _pointer(name: str) -> str:
@@ -117,8 +147,13 @@ def _pointer(name: str) -> str:
 def unreadable(path: Path, error: Exception) -> DataError:
     """One clear line from the many that DuckDB writes about a broken file."""
     text = str(error)
-    line = re.search(r"CSV Error on Line: (\d+)", text)
-    place = f"{path}, line {line.group(1)}" if line else f"{path}"
+    line = re.search(r"CSV Error on Line: (\d+)|at byte \d+ in line (\d+)", text)
+    number = re.search(r"at byte \d+ in record/value (\d+)", text)
+    place = f"{path}"
+    if line:
+        place += f", line {line.group(1) or line.group(2)}"
+    elif number:
+        place += f", object {number.group(1)}"
     return DataError(f"{place}: {_cause(text)}. Nothing was read; repair the file or export anew.")
 
 
@@ -126,10 +161,15 @@ def _cause(text: str) -> str:
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if counts:
         return f"{counts.group(2)} fields where the header has {counts.group(1)}"
+    malformed = re.search(r"Malformed JSON .*?(?:line|record/value) \d+: ([^.\n]*)", text)
+    if malformed:
+        return f"not JSON ({malformed.group(1).strip()})"
     for sign, cause in _CAUSES:
         if sign in text:
             return cause
-    return " ".join(text.split("\n", maxsplit=1)[0].split()).rstrip(".")
+    # The file that is read may be an unpacked copy; its name says nothing to anybody.
+    text = re.sub(r"(in |from )?file \"[^\"]*\"", "", text.split("\n", maxsplit=1)[0])
+    return " ".join(text.split())[:300].rstrip(".: ")
 
 
 _CAUSES = (
@@ -139,4 +179,8 @@ _CAUSES = (
     ("Maximum line size", "a line is longer than 2 MB"),
     ("No magic bytes", "not a Parquet file, or cut off"),
     ("too small to be a Parquet file", "not a Parquet file, or cut off"),
+    ("Expected top-level JSON array", "not a JSON array; name a file of JSON lines .jsonl"),
+    ("maximum_object_size", "an object is longer than 16 MB"),
+    ("Snappy", "a compressed part is damaged"),
+    ("TProtocolException", "its description of itself is damaged"),
 )

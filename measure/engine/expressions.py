@@ -45,6 +45,7 @@ __all__ = [
     "least",
     "literal",
     "moment",
+    "month_start",
     "null",
     "or_",
     "row_number",
@@ -61,6 +62,14 @@ def moment(when: datetime, like: Column) -> Scalar:
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     zoned = getattr(kind, "timezone", None)
     return literal(aware if zoned else aware.astimezone(UTC).replace(tzinfo=None), type=kind)
+
+
+def month_start(day: Value) -> Value:
+    """The first day of its month.
+
+    Made of its parts: a truncated date is a moment on Spark, which a cast to date leaves one.
+    """
+    return ibis.date(day.year(), day.month(), 1)
 
 
 def trimmed(text: Value) -> Value:

@@ -2,31 +2,36 @@
 
 The same file, even renamed, is loaded once (content hash); the same row is kept once (row key); the
 same key with another payload is a conflict, counted and set aside. What the contract refuses goes
-to quarantine with its reason. ``read == accepted + duplicates + quarantined``, always.
+to quarantine with its reason. ``read == accepted + duplicates + quarantined``, always. Of one key
+the row that was loaded first stays; whatever the order of files, the table and the quarantine
+together hold every payload.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measure.engine.clear_text import refuse_clear_text
 from measure.engine.contracts import CONTRACTS, Contract
 from measure.engine.embedded import (
     ROW,
     identifier,
     listed,
-    open_embedded,
+    open_database,
     read_csv,
-    read_json_lines,
+    read_json,
     read_parquet,
     read_parts,
     sql,
     text_literal,
     unreadable,
 )
-from measure.engine.files import SourceFile, csv_header, opened
+from measure.engine.files import SourceFile, check_names, csv_header, opened, parquet_names
+from measure.engine.local_time import MACROS, Reading, Zones, zones_for
 from measure.engine.manifest import (
     Entry,
     only_writer,
@@ -36,7 +41,9 @@ from measure.engine.manifest import (
     write_manifest,
 )
 from measure.engine.reading import reasons, value
-from measure.errors import DataError, UnknownName
+from measure.engine.scanning import exact_csv_rows
+from measure.engine.tombstones import REASON, blank_erased
+from measure.errors import DataError, EngineError, UnknownName
 
 _CONFLICT = "same key as an earlier row, with other values"
 _WITHOUT_REFUSED = "ANTI JOIN refused USING ($row)"
@@ -82,27 +89,51 @@ class Warehouse:
         """Parquet files of a table, in loading order; empty when it was never loaded."""
         return tuple(table_files(self.root).get(table, ()))
 
-    def load(self, table: str, files: Sequence[Path]) -> tuple[LoadReport, ...]:
+    def load(
+        self, table: str, files: Sequence[Path], reading: Reading | None = None
+    ) -> tuple[LoadReport, ...]:
         """Load files into a canonical table, each one whole or not at all.
 
-        Raises :class:`UnknownName` for a table or column that does not exist and
-        :class:`DataError` for a file that cannot be read; files before it stay loaded.
+        ``reading`` says what the files leave open about their times. Raises :class:`UnknownName`
+        for a table or column that does not exist and :class:`DataError` for a file that cannot be
+        read; files before it stay loaded. :class:`EngineError` when the disk does not take it.
         """
         if table not in CONTRACTS:
             raise UnknownName.of("table", table, CONTRACTS)
-        with only_writer(self.root):
-            return tuple(self._load(CONTRACTS[table], Path(file)) for file in files)
+        with only_writer(self.root), open_database() as database:
+            loads = (
+                self._load(database, CONTRACTS[table], Path(file), reading or Reading())
+                for file in files
+            )
+            try:
+                return tuple(loads)
+            except OSError as error:
+                raise _unwritable(self.root, error) from error
 
-    def _load(self, contract: Contract, path: Path) -> LoadReport:
+    def _load(self, database: Any, contract: Contract, path: Path, reading: Reading) -> LoadReport:
         entries = read_manifest(self.root)
-        with opened(path) as file:
+        parts = [self.root / e.data_file for e in entries if e.table == contract.table]
+        platforms = [self.root / e.data_file for e in entries if e.table == "platforms"]
+        # Tables of a load are temporary: they belong to its session and go with it.
+        with opened(path) as file, database.cursor() as session:
+            known = read_parts(platforms) if platforms else None
+            zones = zones_for(session, contract, reading, known)
             for entry in entries:
-                if (entry.table, entry.sha256) == (contract.table, file.sha256):
+                if (entry.table, entry.sha256) == (contract.table, file.sha256) and (
+                    entry.reading == zones.stated or entry.quarantined == entry.conflicts
+                ):
                     return _known(entry, path)
-            parts = [self.root / e.data_file for e in entries if e.table == contract.table]
-            entry = _Load(self.root, contract, file, parts).run()
+            entry = _Load(self.root, session, contract, file, parts, zones).run()
         write_manifest(self.root, (*entries, entry))
         return _report(entry, self.root, path)
+
+
+def _unwritable(root: Path, error: Exception) -> EngineError:
+    cause = getattr(error, "strerror", None) or " ".join(str(error).split("\n")[0].split())
+    return EngineError(
+        f"{getattr(error, 'filename', None) or root}: {cause}. "
+        "The file was not loaded; repair that and load it again."
+    )
 
 
 def _known(entry: Entry, path: Path) -> LoadReport:
@@ -138,10 +169,16 @@ class _Load:
     """One file on its way into one table; all row work happens inside the embedded engine."""
 
     def __init__(
-        self, root: Path, contract: Contract, file: SourceFile, parts: Sequence[Path]
+        self,
+        root: Path,
+        session: Any,
+        contract: Contract,
+        file: SourceFile,
+        parts: Sequence[Path],
+        zones: Zones,
     ) -> None:
         self.root, self.contract, self.file, self.parts = root, contract, file, parts
-        self.connection = open_embedded().con
+        self.session, self.zones = session, zones
         self.key = ", ".join(identifier(name) for name in contract.key)
         self.extra: tuple[str, ...] = ()
 
@@ -150,18 +187,16 @@ class _Load:
         import duckdb
 
         try:
+            for macro in MACROS if self.zones.is_stated else ():
+                self.session.execute(macro)
             self._read()
             self._compare()
             return self._write()
         except duckdb.Error as error:
             raise unreadable(self.file.given, error) from error
-        finally:
-            self.connection.close()
 
     def _run(self, template: str, **parts: str) -> Any:
-        return self.connection.execute(
-            sql(template, row=ROW, key=listed(self.contract.key), **parts)
-        )
+        return self.session.execute(sql(template, row=ROW, key=listed(self.contract.key), **parts))
 
     def _count(self, template: str) -> int:
         return int(self._run(template).fetchone()[0])
@@ -172,33 +207,49 @@ class _Load:
 
     def _read(self) -> None:
         """``raw``: every row as text. ``parsed``: typed. ``refused``: rows with a reason."""
-        names, relation = _relation(self.connection, self.file)
+        names, relation = _relation(self.session, self.file)
         self.extra = self._checked(names)
-        texts = ", ".join(f"CAST({identifier(n)} AS VARCHAR) AS {identifier(n)}" for n in names)
+        texts = ", ".join(
+            f"nullif(CAST({identifier(n)} AS VARCHAR), '') AS {identifier(n)}" for n in names
+        )
         self._run(
-            "CREATE TABLE raw AS SELECT $texts FROM $relation",
+            "CREATE TEMP TABLE raw AS SELECT $texts FROM $relation",
             texts=texts,
             relation=relation,
         )
         typed = [
-            f"{value(column, present=column.name in names)} AS {identifier(column.name)}"
-            for column in self.contract.columns
+            f"{value(c, self.zones, present=c.name in names)} AS {identifier(c.name)}"
+            for c in self.contract.columns
         ]
         typed += [f"nfc_normalize({identifier(n)}) AS {identifier(n)}" for n in self.extra]
-        if not self._count("SELECT count(*) FROM raw"):
-            raise DataError(f"{self.file.given}: there are no rows below the header.")
+        self._check_count(self._count("SELECT count(*) FROM raw"))
+        erased = blank_erased(self.session, self.root, names)
+        refuse_clear_text(self.session, names, str(self.file.given))
         # Parsing twice is cheaper than keeping every value twice; row ids are in file order.
         self._run(
-            "CREATE VIEW parsed AS SELECT rowid + 1 AS $row, $typed FROM raw",
+            "CREATE TEMP VIEW parsed AS SELECT rowid + 1 AS $row, $typed FROM raw",
             typed=", ".join(typed),
         )
         self._run(
-            "CREATE TABLE refused AS SELECT * FROM "
+            "CREATE TEMP TABLE refused AS SELECT * FROM "
             "(SELECT rowid + 1 AS $row, $reason AS reason FROM raw) WHERE reason IS NOT NULL",
-            reason=reasons(self.contract, names, self.extra),
+            reason=_with_erased(reasons(self.contract, names, self.extra, self.zones), erased),
         )
         some = self._count("SELECT count(*) FROM refused")
-        self._run(f"CREATE VIEW good AS FROM parsed {_WITHOUT_REFUSED if some else ''}")
+        self._run(f"CREATE TEMP VIEW good AS FROM parsed {_WITHOUT_REFUSED if some else ''}")
+
+    def _check_count(self, read: int) -> None:
+        """Hold the parser's rows against those that were counted apart from it."""
+        if not read:
+            raise DataError(f"{self.file.given}: there are no rows below the header.")
+        counted = self.file.rows
+        if counted not in (None, read) and self.file.format == "csv":
+            counted = exact_csv_rows(self.file.path, csv_header(self.file)[1])
+        if counted not in (None, read):
+            raise DataError(
+                f"{self.file.given}: {counted:,} rows, of which {read:,} can be read; quotes or "
+                "line ends are mixed up. Nothing was read; export it anew."
+            )
 
     def _checked(self, names: Sequence[str]) -> tuple[str, ...]:
         """Columns beyond the contract; refuses those it does not keep, and missing ones."""
@@ -222,12 +273,12 @@ class _Load:
         """
         columns = self._columns
         self._run(
-            "CREATE TABLE reference AS SELECT 0 AS $row, $columns FROM good LIMIT 0",
+            "CREATE TEMP TABLE reference AS SELECT 0 AS $row, $columns FROM good LIMIT 0",
             columns=listed(columns),
         )
         old_extra = self._add_stored() if self.parts else ()
         self._run(
-            "CREATE TABLE repeated AS SELECT $key, min($row) AS first FROM good "
+            "CREATE TEMP TABLE repeated AS SELECT $key, min($row) AS first FROM good "
             "GROUP BY $key HAVING count(*) > 1"
         )
         self._run(
@@ -238,7 +289,7 @@ class _Load:
         pairs = [(f"g.{identifier(name)}", f"r.{identifier(name)}") for name in columns]
         pairs += [("CAST(NULL AS VARCHAR)", f"r.{identifier(name)}") for name in old_extra]
         self._run(
-            "CREATE TABLE settled AS SELECT g.$row, ($same) AS same FROM good g "
+            "CREATE TEMP TABLE settled AS SELECT g.$row, ($same) AS same FROM good g "
             "JOIN reference r ON $matches WHERE g.$row <> r.$row",
             same=" AND ".join(f"{new} IS NOT DISTINCT FROM {old}" for new, old in pairs),
             matches=" AND ".join(
@@ -267,7 +318,7 @@ class _Load:
         refused = self._count("SELECT count(*) FROM refused")
         conflicts = self._count("SELECT count(*) FROM settled WHERE NOT same")
         duplicates = self._count("SELECT count(*) FROM settled WHERE same")
-        stem = f"{self.contract.table}/{self.file.sha256[:20]}.parquet"
+        stem = f"{self.contract.table}/{self._stem}.parquet"
         quarantine_file = f"quarantine/{stem}" if refused + conflicts else None
         # The order of the file stays by itself as long as nothing is taken out.
         kept = _KEPT if refused + conflicts + duplicates else _ALL
@@ -287,18 +338,39 @@ class _Load:
             conflicts=conflicts,
             data_file=stem,
             quarantine_file=quarantine_file,
+            reading=self.zones.stated,
         )
 
+    @property
+    def _stem(self) -> str:
+        """Name of the files written; the same content read otherwise has another."""
+        content, stated = self.file.sha256, self.zones.stated
+        if stated:
+            content = hashlib.sha256(f"{content} {stated}".encode()).hexdigest()
+        return content[:20]
+
     def _store(self, query: str, name: str, **parts: str) -> None:
+        import duckdb
+
         final = self.root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_suffix(".new")
-        self._run(
-            f"COPY ({query}) TO $file (FORMAT parquet, COMPRESSION zstd)",
-            file=text_literal(str(temporary)),
-            **parts,
-        )
+        try:
+            self._run(
+                f"COPY ({query}) TO $file (FORMAT parquet, COMPRESSION zstd)",
+                file=text_literal(str(temporary)),
+                **parts,
+            )
+        except duckdb.IOException as error:
+            raise _unwritable(self.root, error) from error
         publish(temporary, final)
+
+
+def _with_erased(reason: str, erased: str | None) -> str:
+    """Rows of erased people are refused first, whatever else is wrong with them."""
+    if erased is None:
+        return reason
+    return f"CASE WHEN {erased} THEN {text_literal(REASON)} ELSE {reason} END"
 
 
 def _relation(connection: Any, file: SourceFile) -> tuple[tuple[str, ...], str]:
@@ -306,10 +378,8 @@ def _relation(connection: Any, file: SourceFile) -> tuple[tuple[str, ...], str]:
     if file.format == "csv":
         names, delimiter = csv_header(file)
         return names, read_csv(file.path, names, delimiter)
-    if file.format == "jsonl":
-        return read_json_lines(connection, file.path)
-    relation = read_parquet(file.path)
-    described = connection.execute(
-        sql("DESCRIBE SELECT * FROM $relation", relation=relation)
-    ).fetchall()
-    return tuple(row[0] for row in described), relation
+    if file.format == "parquet":
+        return parquet_names(file), read_parquet(file.path)
+    names, relation = read_json(connection, file.path, array=file.format == "json")
+    check_names(file, names)
+    return names, relation

@@ -10,10 +10,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from measure.errors import EngineError, MissingFile
 
@@ -35,6 +36,8 @@ class Entry:
     conflicts: int
     data_file: str
     quarantine_file: str | None
+    reading: str = ""
+    """How times were read that the file left open; empty when it left none open."""
 
 
 def read_manifest(root: Path) -> tuple[Entry, ...]:
@@ -58,12 +61,27 @@ def read_manifest(root: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def write_manifest(root: Path, entries: tuple[Entry, ...]) -> None:
-    """Replace the manifest durably."""
-    content = {"version": VERSION, "files": [asdict(entry) for entry in entries]}
+def write_manifest(
+    root: Path, entries: tuple[Entry, ...], erased: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
+    """Replace the manifest durably; numbers of units erased stay unless new ones are given."""
+    # A field at its default stays out, so that releases without it still read the manifest.
+    files = [{n: v for n, v in asdict(entry).items() if n != "reading" or v} for entry in entries]
+    content: dict[str, Any] = {"version": VERSION, "files": files}
+    units = read_erased(root) if erased is None else erased
+    if units:
+        content["erased"] = units
     temporary = root / f"{_NAME}.new"
     temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     publish(temporary, root / _NAME)
+
+
+def read_erased(root: Path) -> dict[str, dict[str, int]]:
+    """Units erased per experiment and arm: how many there were, and nothing else of them."""
+    path = root / _NAME
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, dict[str, int]] = content.get("erased", {})
+    return found
 
 
 def publish(temporary: Path, final: Path) -> None:

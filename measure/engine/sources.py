@@ -50,7 +50,7 @@ def file_table(embedded: Engine, file: SourceFile, needed: Sequence[str]) -> Tab
     import duckdb
 
     connection = embedded.backend.con
-    if file.format == "jsonl":
+    if file.format in ("jsonl", "json"):
         raise InputError.rule("source.path", file.given.name, "must be a CSV or Parquet file")
     try:
         if file.format == "csv":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +17,13 @@ from measure.incrementality.difference import RELATIVE_DEFINITIONS
 from measure.incrementality.discovery import discover
 from measure.incrementality.estimators import ESTIMATORS, Runner
 from measure.incrementality.guardrails import judge_guardrails
-from measure.incrementality.inputs import Units
+from measure.incrementality.inputs import CountedValues, Units
 from measure.incrementality.multiplicity import families
 from measure.incrementality.observational import PACKAGES as OBSERVATIONAL_PACKAGES
 from measure.incrementality.observational import Study, observe
+from measure.incrementality.outliers import outlier_check
 from measure.incrementality.pooling.priors import PastEffect
+from measure.incrementality.withheld import said, withheld, without_effects
 from measure.moments import COMPANIONS, Moments
 from measure.plan import AnalysisPlan
 from measure.results import Analysis, Check, Estimate, Outcome, Segment, Severity, Status
@@ -51,7 +52,7 @@ def analyze(
     used are withheld, because a table is copied without its warnings. Cells that are
     ``insufficient`` or ``degenerate`` anyway keep that status. Missing values that differ between
     arms withhold the estimates of their metric only, and covariates that differ between arms as
-    chance would not withhold the estimates that adjust by them.
+    chance would not withhold the estimates that adjust by them, and segments.
 
     Raises :class:`InputError` for a covariate that is an outcome or the arm in disguise.
     """
@@ -63,11 +64,19 @@ def analyze(
         study = _randomised(cells, told)
     else:
         study = observe(cells, plan.observational, told)
-    checks = study.checks
+    return _judged(cells, study, experiment, told)
+
+
+def _judged(cells: Cells, study: Study, experiment: str, told: Callable[[str], None]) -> Analysis:
+    """What a study found, without the numbers that its checks forbid, and judged together."""
+    plan, checks = cells.plan, study.checks
     unusable = invalid_metrics(plan, cells.moments)
     estimates = tuple(_withheld(study.estimates, checks, unusable))
+    if _stops(checks):
+        checks = tuple(without_effects(check) for check in checks)
     segments: tuple[Segment, ...] = ()
-    if plan.discovery and not _stops(checks):
+    # Segments are cut by covariates, which must come before assignment as those adjusted for do.
+    if plan.discovery and not _stops(checks) and _late(checks) is None:
         told("segments")
         segments = discover(cells, unusable)
     return Analysis(
@@ -78,7 +87,7 @@ def analyze(
         multiplicity=families(estimates, plan),
         guardrails=judge_guardrails(estimates, plan),
         discovery=segments,
-        provenance={**_provenance(units, plan), **study.provenance},
+        provenance={**_provenance(cells.units, plan), **study.provenance},
     )
 
 
@@ -86,6 +95,13 @@ def _randomised(cells: Cells, told: Callable[[str], None]) -> Study:
     """Checks and estimators of units that were assigned at random."""
     plan = cells.plan
     checks = run_checks(plan, cells.moments, cells.profile)
+    stopped = {metric.name for metric in plan.metrics if _stops(checks)}
+    cells.withheld = stopped.union(invalid_metrics(plan, cells.moments))
+
+    def counted(metric: str) -> Mapping[str, CountedValues]:
+        return cells.units.value_counts(metric, None)
+
+    outliers = outlier_check(plan, cells.moments, counted, cells.withheld)
     found: list[Estimate] = []
     for name in plan.estimators:
         told(name)
@@ -94,7 +110,7 @@ def _randomised(cells: Cells, told: Callable[[str], None]) -> Study:
             everybody = finding.target.cohort is None
             estimand = runner.estimand if everybody else runner.in_cohort
             found.append(to_estimate(cells, finding, name, estimand))
-    return Study(checks, tuple(found), cells.asides)
+    return Study((*checks, outliers), tuple(found), cells.asides)
 
 
 def _findings(cells: Cells, runner: Runner, name: str) -> Iterator[Finding]:
@@ -172,37 +188,21 @@ def _withheld(
     """Estimates with numbers taken out where a check forbids them."""
     stop = next((c for c in checks if _stops((c,)) and c.code in ("G5", "X1", "O3")), None)
     adjusting = {name for name, runner in ESTIMATORS.items() if runner.adjusts}
-    late = next((c for c in checks if c.code == "X5" and c.outcome is Outcome.FLAGGED), None)
+    late = _late(checks)
     result = []
     for estimate in estimates:
         reason = metrics.get(estimate.metric, "")
         if late is not None and estimate.estimator in adjusting:
-            reason = reason or _said(late)
+            reason = reason or said(late)
         if stop is not None:
-            reason = _said(stop)
-        withhold = reason and estimate.status in (Status.OK, Status.NOT_CONVERGED)
-        result.append(_invalid(estimate, reason) if withhold else estimate)
+            reason = said(stop)
+        result.append(withheld(estimate, reason) if reason else estimate)
     return result
 
 
-def _said(check: Check) -> str:
-    return f"check {check.code} ({check.title.lower()}): {check.message.rstrip('.')}"
-
-
-def _invalid(estimate: Estimate, reason: str) -> Estimate:
-    return replace(
-        estimate,
-        value=None,
-        se=None,
-        ci_low=None,
-        ci_high=None,
-        p_value=None,
-        relative=None,
-        relative_ci_low=None,
-        relative_ci_high=None,
-        status=Status.INVALID,
-        note=reason,
-    )
+def _late(checks: tuple[Check, ...]) -> Check | None:
+    """The balance check where it found covariates that the treatment may have changed."""
+    return next((c for c in checks if c.code == "X5" and c.outcome is Outcome.FLAGGED), None)
 
 
 def _in_order(estimates: tuple[Estimate, ...], plan: AnalysisPlan) -> tuple[Estimate, ...]:

@@ -48,6 +48,9 @@ class Cells:
         self.plan = plan
         self.past_effects = past_effects or {}
         self.draws_folder = draws_folder
+        self.withheld: Collection[str] = ()
+        """Metrics whose numbers the checks forbid; what is kept beside the result leaves them out.
+        """
         self.asides: dict[str, Any] = {}
         """What estimators say beside their estimates, by estimator; goes into the provenance."""
         self._differences: dict[Target, Finding] = {}
@@ -247,10 +250,10 @@ def _lift_interval(
     cells: Cells, target: Target, numbers: Inference | Posterior
 ) -> tuple[float | None, float | None]:
     """Interval of the lift as the plan defines it; a posterior's is its own quantiles."""
-    if cells.plan.relative == "delta" or not isinstance(numbers, Inference):
+    if not isinstance(numbers, Inference):
         return numbers.relative_ci_low, numbers.relative_ci_high
-    base = float(cells.pair(target)[0].mean[0])
-    return (numbers.log_low, numbers.log_high) if base > 0 else (None, None)
+    defined = numbers.with_lift(cells.plan.relative, float(cells.pair(target)[0].mean[0]))
+    return defined.relative_ci_low, defined.relative_ci_high
 
 
 def to_estimate(cells: Cells, finding: Finding, estimator: str, estimand: Estimand) -> Estimate:

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 SMALLEST_P = sys.float_info.min
 """P-values never become zero; at this value one reads "< 1e-300"."""
+
+NUMBERS = (
+    "value",
+    "se",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "relative",
+    "relative_ci_low",
+    "relative_ci_high",
+)
+"""Fields of an :class:`Inference` that results have too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,16 @@ class Inference:
     relative_ci_high: float | None
     log_low: float | None = None
     log_high: float | None = None
+
+    def with_lift(self, definition: Literal["delta", "log"], base: float) -> Inference:
+        """The same with the lift's interval as the plan's ``relative`` defines it.
+
+        ``base`` is the control's mean; a log ratio needs it above zero.
+        """
+        if definition == "delta":
+            return self
+        low, high = (self.log_low, self.log_high) if base > 0 else (None, None)
+        return replace(self, relative_ci_low=low, relative_ci_high=high)
 
     def normal_se(self, level: float) -> float:
         """Standard error of the normal whose interval at ``level`` covers the longer side."""

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from measure.errors import InputError
 from measure.incrementality.borders import econml_border
 from measure.incrementality.cells import Cells, Target
-from measure.incrementality.contrast import StudentT
+from measure.incrementality.contrast import NUMBERS, Inference, StudentT
 from measure.incrementality.difference import difference
 from measure.incrementality.findings import Finding, conclude
 from measure.incrementality.multiplicity import METHODS, benjamini_hochberg
+from measure.incrementality.notes import joined
 from measure.incrementality.orthogonal.learners import folds, shares, trees
 from measure.incrementality.rows import Rows
 from measure.incrementality.sequential import ONE_LOOK_ONLY
@@ -249,30 +250,16 @@ def _estimated(
     found, pair = _difference(cells, metric, arm, leaf.members & estimate, leaf.rule)
     rest, _ = _difference(cells, metric, arm, ~leaf.members & estimate, f"not {leaf.rule}")
     seen = _pair(cells, metric, arm, leaf.members & search)
-    numbers, others = found.numbers, rest.numbers
-    apart = apart_se = apart_p = None
-    if numbers is not None and others is not None and not (found.note or rest.note):
-        apart = numbers.value - others.value
-        errors = [one.se for one in (numbers, others) if hasattr(one, "se")]
-        apart_se = math.hypot(*errors)
-        apart_p = StudentT(math.inf).p_value(apart / apart_se)
-    look = ONE_LOOK_ONLY if cells.plan.sequential is not False and numbers is not None else ""
-    p_value = getattr(numbers, "p_value", None)
+    numbers: dict[str, Any] = {n: getattr(found.numbers, n, None) for n in NUMBERS}
+    apart, apart_se, apart_p = _apart(found, rest)
+    looked = cells.plan.sequential is not False and found.numbers is not None
     return Segment(
         metric=metric.name,
         arm=arm,
         control=cells.plan.control,
         rule=leaf.rule,
-        value=numbers.value if numbers else None,
-        se=getattr(numbers, "se", None),
-        ci_low=numbers.ci_low if numbers else None,
-        ci_high=numbers.ci_high if numbers else None,
         ci_level=cells.plan.ci_level,
-        p_value=p_value,
-        p_adjusted=p_value,
-        relative=numbers.relative if numbers else None,
-        relative_ci_low=numbers.relative_ci_low if numbers else None,
-        relative_ci_high=numbers.relative_ci_high if numbers else None,
+        p_adjusted=numbers["p_value"],
         apart=apart,
         apart_se=apart_se,
         apart_p_value=apart_p,
@@ -281,8 +268,23 @@ def _estimated(
         n_arm=pair[1].n,
         search_value=float(seen[1].mean[0] - seen[0].mean[0]) if seen[0].n and seen[1].n else None,
         status=found.status,
-        note="; ".join(text for text in (found.note, look) if text),
+        note=joined(found.note, ONE_LOOK_ONLY if looked else ""),
+        **numbers,
     )
+
+
+def _apart(found: Finding, rest: Finding) -> tuple[float | None, float | None, float | None]:
+    """Effect of a segment minus that of all others, its error and its p-value.
+
+    Nothing where either of the two was not judged by the normal approximation.
+    """
+    one, other = found.numbers, rest.numbers
+    if not (isinstance(one, Inference) and isinstance(other, Inference)):
+        return None, None, None
+    if found.note or rest.note:
+        return None, None, None
+    apart, se = one.value - other.value, math.hypot(one.se, other.se)
+    return apart, se, StudentT(math.inf).p_value(apart / se)
 
 
 def _pair(cells: Cells, metric: Metric, arm: str, inside: Mask) -> tuple[Moments, Moments]:
@@ -317,12 +319,22 @@ def _difference(
     contrast = difference(*pair, metric.kind)
     cell = Cell(metric.name, arm, plan.control, f"segment\x1f{rule}", plan.seed)
     judged = reference_from_counts(judgement, contrast, counted, cell, metric.kind)
-    return conclude(target, contrast, judged, plan.ci_level), pair
+    found = conclude(target, contrast, judged, plan.ci_level)
+    if isinstance(found.numbers, Inference):
+        defined = found.numbers.with_lift(plan.relative, float(pair[0].mean[0]))
+        found = replace(found, numbers=defined)
+    return found, pair
 
 
 def _corrected(found: Sequence[Segment], cells: Cells) -> tuple[Segment, ...]:
-    """P-values of all segments corrected together; a hierarchical plan has no tree for them."""
+    """P-values of all segments corrected together; a hierarchical plan has no tree for them.
+
+    Where a plan is looked at before the end there are none that a correction could use.
+    """
     method = cells.plan.multiplicity
+    if cells.plan.sequential is not False:
+        # One-look p-values of segments that change from look to look: nothing to be adjusted.
+        return tuple(replace(one, p_adjusted=None, apart_p_adjusted=None) for one in found)
     if method == "none":
         return tuple(found)
     correct = METHODS.get(method, benjamini_hochberg)

@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from measure.incrementality.contrast import Contrast, StudentT, infer
+from measure.incrementality.contrast import NUMBERS, Contrast, StudentT, infer
 from measure.incrementality.difference import spread
-from measure.incrementality.small_holdout import MIN_UNITS, MIN_UNITS_PER_SQUARED_SKEWNESS
-from measure.moments import CellMoments, Moments
-from measure.plan import AnalysisPlan, Metric
+from measure.incrementality.ratio import linearised, unstable
+from measure.incrementality.sequential import ONE_LOOK_ONLY
+from measure.incrementality.small_holdout import (
+    MIN_UNITS,
+    MIN_UNITS_PER_SQUARED_SKEWNESS,
+    TAIL_ERROR_SHARE,
+    expansion_error,
+)
+from measure.moments import DENOMINATOR, CellMoments, Moments
+from measure.plan import AnalysisPlan, Kind, Metric
 from measure.results import Cohort, Estimand, Estimate, Status
 
 ESTIMATOR = "factorial"
@@ -127,46 +135,44 @@ def _estimate(
     effect: _Effect,
     cohort: Cohort | None,
 ) -> Estimate:
-    cells = {arm: moments.get(metric.name, arm, cohort) for arm in effect.weights}
-    empty = Estimate(
+    whole = {arm: moments.get(metric.name, arm, cohort) for arm in effect.weights}
+    clustered = moments.has(metric.name, DENOMINATOR)  # a mean over members is a ratio of sums
+    kind = "mean" if clustered else metric.kind
+    cells = {arm: linearised(m) for arm, m in whole.items()} if clustered else whole
+    refused = _refused(cells, metric, effect, plan.ci_level)
+    if clustered and refused is None:
+        refused = _unstable(whole, metric)
+    status, note = refused or (Status.OK, "" if plan.sequential is False else ONE_LOOK_ONLY)
+    numbers: dict[str, Any] = dict.fromkeys(NUMBERS)
+    if refused is None:
+        found = infer(*_contrast(cells, kind, effect), plan.ci_level)
+        found = found.with_lift(plan.relative, _base(cells, effect))
+        numbers = {name: getattr(found, name) for name in NUMBERS}
+    return Estimate(
         metric=metric.name,
         arm=effect.arm,
         control=effect.control,
         cohort=cohort,
         estimand=Estimand.ITT,
         estimator=ESTIMATOR,
-        value=None,
-        se=None,
-        ci_low=None,
-        ci_high=None,
         ci_level=plan.ci_level,
-        p_value=None,
-        relative=None,
-        relative_ci_low=None,
-        relative_ci_high=None,
         n_control=sum(cells[arm].n for arm in effect.base),
         n_arm=sum(cells[arm].n for arm in effect.named),
-        status=Status.OK,
-    )
-    refused = _refused(list(cells.values()), metric)
-    if refused is not None:
-        return replace(empty, status=refused[0], note=refused[1])
-    numbers = infer(*_contrast(cells, metric, effect), plan.ci_level)
-    return replace(
-        empty,
-        value=numbers.value,
-        se=numbers.se,
-        ci_low=numbers.ci_low,
-        ci_high=numbers.ci_high,
-        p_value=numbers.p_value,
-        relative=numbers.relative,
-        relative_ci_low=numbers.relative_ci_low,
-        relative_ci_high=numbers.relative_ci_high,
+        status=status,
+        note=note,
+        **numbers,
     )
 
 
-def _refused(cells: Sequence[Moments], metric: Metric) -> tuple[Status, str] | None:
-    """Why these arms give no honest interval; ``None`` when they do."""
+def _refused(
+    arms: Mapping[str, Moments], metric: Metric, effect: _Effect, level: float
+) -> tuple[Status, str] | None:
+    """Why these arms give no honest interval; ``None`` when they do.
+
+    The limits are those of two arms (:mod:`measure.incrementality.small_holdout`), the tail's error
+    that of a weighted sum of means, with A = μ₃ Σ w³ / n² / (σ² Σ w² / n)^1.5.
+    """
+    cells = list(arms.values())
     smallest = min(moments.n for moments in cells)
     if smallest < MIN_UNITS:
         return Status.INSUFFICIENT, (
@@ -177,24 +183,42 @@ def _refused(cells: Sequence[Moments], metric: Metric) -> tuple[Status, str] | N
     n = sum(moments.n for moments in cells)
     second = sum(float(moments.comoment[0, 0]) for moments in cells) / n
     skewness = sum(float(moments.third[0]) for moments in cells) / n / second**1.5
-    if smallest < MIN_UNITS_PER_SQUARED_SKEWNESS * skewness**2:
+    weighted = [(effect.weights[arm], m.n) for arm, m in arms.items()]
+    sizes = sum(w**3 / k**2 for w, k in weighted) / sum(w**2 / k for w, k in weighted) ** 1.5
+    bad_tail = expansion_error(skewness * sizes, level) > TAIL_ERROR_SHARE * (1 - level) / 2
+    if bad_tail or smallest < MIN_UNITS_PER_SQUARED_SKEWNESS * skewness**2:
         return Status.INSUFFICIENT, (
             f"{smallest} units in the smallest arm are too few for a skewness of {skewness:.1f}"
         )
     return None
 
 
+def _unstable(arms: Mapping[str, Moments], metric: Metric) -> tuple[Status, str] | None:
+    """The first arm of clusters whose mean number of members is hardly known."""
+    for arm, moments in arms.items():
+        reason = unstable(moments)
+        if reason:
+            note = f"the denominator of {metric.name} in {arm} {reason}"
+            return Status.INSUFFICIENT, note
+    return None
+
+
+def _base(cells: Mapping[str, Moments], effect: _Effect) -> float:
+    """Mean of the arms at the base levels, each with the same weight."""
+    return math.fsum(float(cells[arm].mean[0]) for arm in effect.base) / len(effect.base)
+
+
 def _contrast(
-    cells: Mapping[str, Moments], metric: Metric, effect: _Effect
+    cells: Mapping[str, Moments], kind: Kind, effect: _Effect
 ) -> tuple[Contrast, StudentT]:
     """The weighted sum of arm means; the lift of a main effect is over the base levels' mean."""
-    errors = {arm: spread(m, metric.kind) / m.n for arm, m in cells.items()}
+    errors = {arm: spread(m, kind) / m.n for arm, m in cells.items()}
     parts = {arm: effect.weights[arm] ** 2 * error for arm, error in errors.items()}
     value = math.fsum(effect.weights[arm] * float(m.mean[0]) for arm, m in cells.items())
     variance = math.fsum(parts.values())
     dof = variance**2 / math.fsum(part**2 / (cells[arm].n - 1) for arm, part in parts.items())
     reference = StudentT(dof)
-    below = math.fsum(float(cells[arm].mean[0]) for arm in effect.base) / len(effect.base)
+    below = _base(cells, effect)
     if not effect.main or below == 0:
         return Contrast(value, math.sqrt(variance), dof, None, None), reference
     lift, share = value / abs(below), 1.0 / len(effect.base)

@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from measure.incrementality.sequential import ONE_LOOK_ONLY
 from measure.methods import Multiplicity
 from measure.plan import AnalysisPlan
 from measure.results import Estimate, Family, Status
@@ -88,12 +89,14 @@ METHODS: Mapping[Multiplicity, Callable[[Sequence[float]], tuple[float, ...]]] =
 def families(estimates: Sequence[Estimate], plan: AnalysisPlan) -> tuple[Family, ...]:
     """One family per metric, arm, estimator and dimension that has usable p-values.
 
+    Where a plan is looked at before the end, those valid at every look are adjusted, no others.
+
     A hierarchical plan has one more per estimator, of everybody: its ``metric``, ``arm`` and
     ``dimension`` are empty, and ``cohorts`` reads ``metric: arm``.
     """
     if plan.multiplicity == "none":
         return ()
-    tested = [e for e in estimates if e.status is Status.OK and e.p_value is not None]
+    tested = [e for e in estimates if _is_tested(e)]
     grouped: dict[Key, list[tuple[str, float]]] = {}
     for e in tested:
         if e.cohort is not None and e.p_value is not None:
@@ -105,6 +108,12 @@ def families(estimates: Sequence[Estimate], plan: AnalysisPlan) -> tuple[Family,
     return tuple(
         _family(key, tests, correct([p for _, p in tests]), plan) for key, tests in grouped.items()
     )
+
+
+def _is_tested(estimate: Estimate) -> bool:
+    """Whether its p-value holds; under a sequential plan that is one valid at every look."""
+    known = estimate.status is Status.OK and estimate.p_value is not None
+    return known and ONE_LOOK_ONLY not in estimate.note
 
 
 def _tree(

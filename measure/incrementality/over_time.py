@@ -229,6 +229,7 @@ def _worded(
     band: tuple[float | None, float | None] = (None, None)
     if contrast is not None and judged.reference is not None:
         numbers = infer(contrast, judged.reference, level)
+        numbers = numbers.with_lift(panel.plan.relative, float(pair[0].mean[0]))
         if step.period:
             wide = infer(contrast, judged.reference, 1 - (1 - level) / periods)
             band = (wide.ci_low, wide.ci_high)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from measure.incrementality.contrast import Contrast, Inference
+from measure.incrementality.contrast import NUMBERS, Contrast, Inference, infer
 from measure.plan import Kind
 from measure.results import Estimate, Status
 
@@ -32,16 +32,6 @@ _DIGITS = 9  # ties of the statistic are ties beyond rounding
 _FARTHEST = 2.0**20
 """Effects beyond this many standard errors are not tried: the interval has no end there."""
 _STEPS = 60
-_NUMBERS = (
-    "value",
-    "se",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "relative",
-    "relative_ci_low",
-    "relative_ci_high",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +152,22 @@ def randomization(
     return Randomization(value, se, Redraws(*gaps, *variances))
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """Reference under which an interval has the ends that re-drawing gave it."""
+
+    p: float
+    ends: tuple[float, float]
+
+    def p_value(self, statistic: float) -> float:  # noqa: ARG002 - interface
+        """The p-value by re-drawing."""
+        return self.p
+
+    def quantiles(self, level: float) -> tuple[float, float]:  # noqa: ARG002 - interface
+        """The ends, in standard errors."""
+        return self.ends
+
+
 def infer_randomized(contrast: Contrast, found: Randomization, level: float) -> Inference | None:
     """What a contrast says when re-drawn assignments judge it; ``None`` without an interval.
 
@@ -174,25 +180,20 @@ def infer_randomized(contrast: Contrast, found: Randomization, level: float) -> 
     low, high = ends
     if p_value > 1 - level:  # what is not rejected belongs to the interval
         low, high = min(low, 0.0), max(high, 0.0)
-    lift: tuple[float | None, float | None] = (None, None)
-    if contrast.relative is not None and contrast.relative_se is not None:
-        unit = contrast.relative_se / found.se
-        lift = (
-            contrast.relative - (found.value - low) * unit,
-            contrast.relative + (high - found.value) * unit,
-        )
-    return Inference(found.value, found.se, low, high, p_value, contrast.relative, lift[0], lift[1])
+    reached = _Reached(p_value, ((found.value - high) / found.se, (found.value - low) / found.se))
+    own = replace(contrast, value=found.value, se=found.se)
+    return replace(infer(own, reached, level), ci_low=low, ci_high=high)
 
 
 def with_numbers(estimate: Estimate, numbers: Inference, note: str) -> Estimate:
     """The estimate with numbers that can be used."""
-    shown = {name: getattr(numbers, name) for name in _NUMBERS}
+    shown = {name: getattr(numbers, name) for name in NUMBERS}
     return replace(estimate, **shown, status=Status.OK, note=note)
 
 
 def without_numbers(estimate: Estimate, note: str) -> Estimate:
     """The estimate without any: the design is too small for them."""
-    gone: dict[str, Any] = dict.fromkeys(_NUMBERS)
+    gone: dict[str, Any] = dict.fromkeys(NUMBERS)
     return replace(estimate, **gone, status=Status.INSUFFICIENT, note=note)
 
 

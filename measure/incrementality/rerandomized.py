@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from measure.incrementality import cuped
 from measure.incrementality.cells import Cells, Target
-from measure.incrementality.checks import invalid_metrics
 from measure.incrementality.contrast import Contrast, Inference
 from measure.incrementality.difference import difference
 from measure.incrementality.guardrails import judge_guardrails
@@ -25,10 +24,11 @@ from measure.incrementality.randomization import (
     without_numbers,
 )
 from measure.plan import AnalysisPlan, Metric
-from measure.results import Analysis, Estimate, Status
+from measure.results import Analysis, Estimate, Outcome, Status
 
 JUDGED = frozenset({"difference", "cuped"})
 """Estimators that re-drawn assignments can judge."""
+ADJUSTING = frozenset({"cuped"})
 KINDS = frozenset({"mean", "proportion", "count"})
 TOO_WIDE = (
     "the interval does not know that the arms were balanced: it is too wide, never too narrow"
@@ -56,15 +56,17 @@ def rerandomized(
 
     Also estimates that were too small for the usual methods get their numbers, because the test
     is exact. ``units`` must have ids. Estimates of other methods, of other kinds of metrics and of
-    sequential plans keep theirs, with a note; an invalid analysis stays as it is.
+    sequential plans keep theirs, with a note; an invalid analysis stays as it is, and so does
+    ``cuped`` where covariates differ between arms as chance would not.
     """
     if analysis.status is Status.INVALID:
         return analysis
     cells = Cells(units, plan)
     codes = _in_order_of_rows(units, plan, redrawn)
-    withheld = invalid_metrics(plan, cells.moments)
+    late = any(c.code == "X5" and c.outcome is Outcome.FLAGGED for c in analysis.checks)
+    kept = ADJUSTING if late else frozenset()
     found = tuple(
-        one if one.metric in withheld else _judged(cells, codes, one) for one in analysis.estimates
+        one if one.estimator in kept else _judged(cells, codes, one) for one in analysis.estimates
     )
     inference = {"inference": "randomization", "redrawn_assignments": len(redrawn.codes)}
     return replace(
@@ -116,6 +118,9 @@ def _judged(cells: Cells, codes: Codes, estimate: Estimate) -> Estimate:
         metric.kind,
     )
     numbers = None if test is None else infer_randomized(contrast, test, plan.ci_level)
+    if numbers is not None:
+        base = float(cells.pair(target)[0].mean[0])
+        numbers = numbers.with_lift(plan.relative, base)
     return _told(estimate, test, numbers)
 
 

@@ -98,9 +98,14 @@ def tail_error(control: Moments, arm: Moments, level: float) -> float:
     """
     skewness = pooled_skewness(control, arm)
     sizes: float = (arm.n**-2 - control.n**-2) / (1 / arm.n + 1 / control.n) ** 1.5
+    return expansion_error(skewness * sizes, level)
+
+
+def expansion_error(skewness: float, level: float) -> float:
+    """First term of the expansion at a tail's end, for a statistic whose A is ``skewness``."""
     z = StudentT(math.inf).quantiles(level)[1]
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return abs(skewness * sizes) * (2 * z * z + 1) / 6 * density
+    return abs(skewness) * (2 * z * z + 1) / 6 * density
 
 
 def judge(control: Moments, arm: Moments, metric: str, level: float) -> Judgement:

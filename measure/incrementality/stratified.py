@@ -12,11 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 from measure.errors import InputError
 from measure.incrementality.analyze import analyze
+from measure.incrementality.contrast import Contrast, StudentT, infer
 from measure.incrementality.guardrails import judge_guardrails
 from measure.incrementality.inputs import Units
 from measure.incrementality.multiplicity import families
@@ -98,6 +98,8 @@ def _pooled_estimates(strata: Mapping[str, Analysis]) -> tuple[Estimate, ...]:
 def _average(parts: Sequence[tuple[str, Estimate, int]]) -> Estimate:
     """The effect averaged over strata by their numbers of units."""
     first = parts[0][1]
+    if len(parts) == 1:
+        return first
     some = [part for part in parts if part[2] > 0]
     whole: dict[str, Any] = {
         "n_control": sum(estimate.n_control for _, estimate, _ in parts),
@@ -106,35 +108,47 @@ def _average(parts: Sequence[tuple[str, Estimate, int]]) -> Estimate:
         "relative_ci_low": None,
         "relative_ci_high": None,
     }
-    if len(some) == 1 and len(parts) == 1:
-        return first
-    broken = next((part for part in some if not _usable(part[1])), None)
+    broken = next(((name, one) for name, one, _ in some if not _usable(one)), None)
     if broken is not None:
-        name, estimate, _ = broken
+        name, estimate = broken
         gone: dict[str, Any] = dict.fromkeys(("value", "se", "ci_low", "ci_high", "p_value"))
         status = Status.INSUFFICIENT if estimate.status is Status.OK else estimate.status
         note = f"stratum {name}: {estimate.note or 'no standard error'}"
         return replace(first, **whole, **gone, status=status, note=note)
-    n = sum(size for _, _, size in some)
-    value = math.fsum((e.value or 0.0) * size / n for _, e, size in some)
-    se = math.sqrt(math.fsum(((e.se or 0.0) * size / n) ** 2 for _, e, size in some))
-    normal = NormalDist()
-    reach = normal.inv_cdf(0.5 + first.ci_level / 2) * se
+    found = infer(_contrast(some), StudentT(math.inf), first.ci_level)
     return replace(
         first,
         **whole,
-        value=value,
-        se=se,
-        ci_low=value - reach,
-        ci_high=value + reach,
-        p_value=math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else None,
+        value=found.value,
+        se=found.se,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        p_value=found.p_value,
         status=Status.OK,
         note=f"averaged over {len(some)} strata by their numbers of units",
     )
 
 
+def _contrast(some: Sequence[tuple[str, Estimate, int]]) -> Contrast:
+    """The weighted mean of independent effects.
+
+    Each stratum's error is that of the normal whose interval is as long as its own on the longer
+    side, so that few units and small holdouts of skewed metrics keep what they cost.
+    """
+    n = sum(size for _, _, size in some)
+    value = math.fsum((e.value or 0.0) * size / n for _, e, size in some)
+    se = math.sqrt(math.fsum((_normal_se(e) * size / n) ** 2 for _, e, size in some))
+    return Contrast(value, se, math.inf, None, None)
+
+
+def _normal_se(estimate: Estimate) -> float:
+    ends = [end for end in (estimate.ci_low, estimate.ci_high) if end is not None]
+    longer = max((abs(end - (estimate.value or 0.0)) for end in ends), default=0.0)
+    return max(estimate.se or 0.0, longer / StudentT(math.inf).quantiles(estimate.ci_level)[1])
+
+
 def _usable(estimate: Estimate) -> bool:
-    return estimate.status is Status.OK and estimate.value is not None and estimate.se is not None
+    return estimate.status is Status.OK and estimate.value is not None and bool(estimate.se)
 
 
 def _worst_checks(strata: Mapping[str, Analysis]) -> tuple[Check, ...]:

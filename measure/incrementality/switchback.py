@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from measure.incrementality.contrast import Contrast
 from measure.incrementality.guardrails import judge_guardrails
+from measure.incrementality.multiplicity import families
 from measure.incrementality.randomization import (
     Randomization,
     Redraws,
@@ -65,6 +66,7 @@ def analyze_blocks(usual: Analysis, plan: AnalysisPlan, laid: Laid) -> Analysis:
     return replace(
         usual,
         estimates=found,
+        multiplicity=families(found, plan),
         guardrails=judge_guardrails(found, plan),
         provenance={**usual.provenance, **inference},
     )
@@ -83,6 +85,8 @@ def _estimate(usual: Estimate, plan: AnalysisPlan, laid: Laid) -> Estimate:
             "too few or too alike for an interval"
         )
         return without_numbers(usual, note)
+    control = laid.outcomes[usual.metric][laid.arms == pair[1]]
+    numbers = numbers.with_lift(plan.relative, float(np.nanmean(control)))
     rounds = int(found[0].dof) + 1
     note = (
         f"paired within {rounds} rounds; p-value and interval from {found[1].draws:,} re-drawn "
@@ -104,22 +108,29 @@ def switchback(
     y, codes = outcomes[known], blocks.arms[known]
     cells = _Cells.of(blocks.units[known], blocks.rounds[known])
     gap, both = _gaps(y, codes, cells, arm, control)
-    rounds = cells.mean_of_rounds(gap, both)
-    rounds = rounds[~np.isnan(rounds)]
-    base = _means(y, codes == control, cells)[both]
+    rounds, bases = (
+        found[~np.isnan(found)]
+        for values in (gap, _means(y, codes == control, cells))
+        for found in [cells.mean_of_rounds(values, both)]
+    )
     if len(rounds) < MIN_ROUNDS or rounds.std() <= 0:
         return None
     value, se = float(rounds.mean()), float(rounds.std(ddof=1)) / math.sqrt(len(rounds))
     y = at_level_of_control(y, codes, arm, control)
     treated = (codes == arm).astype(np.float64)
     drawn = _redraws(y, treated, blocks.redrawn[:, known], cells, (arm, control))
-    return _contrast(value, se, len(rounds), float(base.mean())), Randomization(value, se, drawn)
+    return _contrast(value, se, rounds, bases), Randomization(value, se, drawn)
 
 
-def _contrast(value: float, se: float, rounds: int, base: float) -> Contrast:
+def _contrast(value: float, se: float, gaps: Vector, bases: Vector) -> Contrast:
+    """The lift is over the mean of control in the same rounds, by the delta method over rounds."""
+    rounds, base = len(gaps), float(bases.mean())
     if base == 0:
         return Contrast(value, se, rounds - 1, None, None)
-    return Contrast(value, se, rounds - 1, value / abs(base), se / abs(base))
+    spread = float((gaps - value / base * bases).std(ddof=1))
+    return Contrast(
+        value, se, rounds - 1, value / abs(base), spread / math.sqrt(rounds) / abs(base)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from measure.errors import DataError
+from measure.journeys.micro_conversions import of_column
 from measure.journeys.outcomes import EXPOSED, OUTCOMES
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def cluster_outcomes(engine: Engine, outcomes: Table, keys: Table) -> Table:
     """One row per cluster from one row per member.
 
     ``outcomes`` is what :func:`measure.journeys.outcomes.unit_outcomes` returns, ``keys`` has
-    (customer_id, cluster_key). A cluster converts when a member does and is exposed when one is;
-    orders, money and numeric attributes are summed over its assigned members; a text attribute is
-    kept where they agree.
+    (customer_id, cluster_key). A cluster converts, or reaches a step, when a member does and is
+    exposed when one is; orders, money and numeric attributes are summed over its assigned members;
+    a text attribute is kept where they agree.
     :class:`DataError` when members of one cluster have different arms.
     """
     joined = outcomes.inner_join(keys, outcomes.unit_id == keys.customer_id)
@@ -43,7 +44,9 @@ def cluster_outcomes(engine: Engine, outcomes: Table, keys: Table) -> Table:
         found[EXPOSED] = members[EXPOSED].max()
     for name in outcomes.columns:
         if name not in OUTCOMES and name not in found:
-            found[name] = _together(members[name])
+            step = of_column(name)
+            ever = step is not None and not step[1]
+            found[name] = members[name].max() if ever else _together(members[name])
     clusters = members.group_by("cluster_key").aggregate(**found)
     _refuse_split(engine, clusters)
     return clusters.rename(unit_id="cluster_key").drop("other_arm")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from measure.engine.expressions import coalesce, literal
 from measure.errors import InputError
 from measure.journeys.rules import JourneyRules
-from measure.journeys.sales import minor_units, one_currency
-from measure.journeys.touches import ordered_touches
+from measure.journeys.sales import minor_units
+from measure.journeys.touches import currency_of, ordered_touches
 from measure.results import Result
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def journey_flows(
         journeys=begun.count(), net=begun.net.sum().cast("int64")
     )
     rows = engine.fetch(grouped).to_pylist()
-    per_major = minor_units(one_currency(engine, rules.currency))
+    per_major = minor_units(currency_of(engine, rules))
     return _folded(rows, most_channels, per_major)
 
 

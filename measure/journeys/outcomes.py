@@ -16,8 +16,12 @@ from measure.engine.expressions import (
     trimmed,
 )
 from measure.errors import DataError, InputError, UnknownName
+from measure.journeys.micro_conversions import column_outcomes, micro_outcomes
+from measure.journeys.rules import MicroConversion, SessionRules
 from measure.journeys.sales import minor_units, one_currency, sales, table_of
 from measure.journeys.touches import attributes
+from measure.people.feature_values import feature_values
+from measure.people.features import Features
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -40,6 +44,11 @@ def unit_outcomes(
     numeric: Sequence[str] = (),
     currency: str | None = None,
     campaigns: Sequence[str] = (),
+    *,
+    micro: Sequence[MicroConversion] = (),
+    sessions: SessionRules | None = None,
+    columns: Sequence[str] = (),
+    features: Features | None = None,
 ) -> Table:
     """Outcomes within ``window_days`` of the assignment, and the attributes of the customers.
 
@@ -48,9 +57,13 @@ def unit_outcomes(
     ``assigned_at <= ts < assigned_at + window_days``; paid and refunded orders count, each order
     id once, by its first conversion. Attributes stay text; those named in ``numeric`` become
     float64, empty ones missing. With ``campaigns`` there is a column ``exposed``: 1 where at least
-    one activation of them met the unit inside the window, else 0. Raises :class:`InputError` for
-    unknown names, an experiment without assignments, text in a numeric attribute, and money in
-    several currencies.
+    one activation of them met the unit inside the window, else 0. Each micro-conversion (in
+    ``sessions``) gives a column of its name (0/1) and one with ``_count``; among ``columns``, those
+    a metric may name (:func:`measure.journeys.micro_conversions.of_column`) are added under their
+    names. ``features`` give a column each, of what was known strictly before the unit's assignment;
+    they may be ``numeric``.
+    Raises :class:`InputError` for unknown names, an experiment without assignments, text in a
+    numeric attribute, and money in several currencies.
     """
     if window_days < 1:
         raise InputError.rule("window_days", window_days, "must be >= 1")
@@ -72,7 +85,32 @@ def unit_outcomes(
         units = units.left_join(reached, units.unit_id == reached.reached)
         met = ifelse(units.reached.notnull(), 1, 0).cast("int64")
         units = units.mutate(**{EXPOSED: met}).drop("reached")
+    if micro:
+        reached = micro_outcomes(engine, assigned, window_days, micro, sessions)
+        units = _beside(units, reached)
+    steps = column_outcomes(engine, assigned, window_days, columns, sessions)
+    if steps is not None:
+        units = _beside(units, steps)
+    if features is not None:
+        units = _beside(units, _known_before(engine, assigned, features))
+        numeric = [name for name in numeric if name not in units.columns]
     return _with_attributes(engine, units, numeric)
+
+
+def _beside(units: Table, more: Table) -> Table:
+    """Add the columns of a table that has one row per unit too."""
+    taken = sorted(set(more.columns) & set(units.columns) - {"unit_id"})
+    if taken:
+        raise DataError(f"{taken[0]!r} is the name of an outcome already. Rename what has it too.")
+    more = more.rename(same_unit="unit_id")
+    return units.left_join(more, units.unit_id == more.same_unit).drop("same_unit")
+
+
+def _known_before(engine: Engine, assigned: Table, features: Features) -> Table:
+    """Features of each unit at its assignment."""
+    pairs = assigned.select(customer_id=assigned.unit_id, at=assigned.assigned_at)
+    values = feature_values(engine, features, pairs)
+    return values.drop("at").rename(unit_id="customer_id")
 
 
 def assigned_units_of(engine: Engine, experiment_key: str) -> Table:

@@ -23,7 +23,7 @@ from measure.engine.expressions import (
 )
 from measure.errors import DataError
 from measure.journeys.rules import JourneyRules
-from measure.journeys.sales import minor_units, one_currency, sales
+from measure.journeys.sales import minor_units
 from measure.journeys.tables import (
     BUCKETS,
     RULES,
@@ -33,7 +33,7 @@ from measure.journeys.tables import (
     Transitions,
     group_sums,
 )
-from measure.journeys.touches import ordered_touches, people
+from measure.journeys.touches import currency_of, ends, ordered_touches, people
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +62,7 @@ def path_tables(
     ``models`` says which rules are credited; the transitions are always there.
     """
     wanted = tuple(rule for rule in RULES if rule in models)
-    currency = one_currency(engine, rules.currency)
+    currency = currency_of(engine, rules)
     moves = engine.fetch(
         _grouped_moves(engine, rules, wanted, cohort_dimension, half_life_days, buckets)
     )
@@ -105,7 +105,7 @@ def _grouped_moves(
     persons = persons.select(person=persons.customer_id)
     who = people(engine, dimension, persons)
     who = who.mutate(bucket=bucket_column(who.person, SALT, engine) % buckets)
-    weighted = _with_shares(touches, wanted, half_life_days)
+    weighted = with_shares(touches, wanted, half_life_days)
     rows = weighted.inner_join(who, "person")
     is_last = rows.position == rows.touches - 1
     rows = rows.mutate(
@@ -115,7 +115,7 @@ def _grouped_moves(
     return rows.group_by(_KEYS).aggregate(**_sums(rows, wanted))
 
 
-def _with_shares(touches: Table, wanted: Sequence[str], half_life_days: float) -> Table:
+def with_shares(touches: Table, wanted: Sequence[str], half_life_days: float) -> Table:
     """Add each touch's share of its conversion under each rule, a fraction of 1."""
     whole = window(group_by=[touches.person, touches.journey, touches.converted])
     one = touches.converted.cast("float64")
@@ -165,7 +165,7 @@ def _sums(rows: Table, wanted: Sequence[str]) -> Mapping[str, Value]:
 
 def _all_sales(engine: Engine, rules: JourneyRules) -> tuple[int, int]:
     """Counted conversions in the period and their net value in minor units, touched or not."""
-    sold = sales(engine, rules.currency)
+    sold = ends(engine, rules)
     if rules.start is not None:
         sold = sold.filter(sold.ts >= moment(rules.start, sold.ts))
     if rules.end is not None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from measure.currency import minor_digits
+from measure.engine.clock_offsets import on_corrected_time
+from measure.engine.contracts import COUNTED
 from measure.engine.expressions import Table, row_number, window
 from measure.errors import DataError, MissingFile
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
-
-COUNTED = ("paid", "refunded")
-"""Statuses of an order that happened; cancelled, test and internal ones did not."""
 
 
 def sales(engine: Engine, currency: str | None = None) -> Table:
@@ -59,4 +58,4 @@ def table_of(engine: Engine, name: str) -> Table:
     """A canonical table, or :class:`MissingFile` with the way to load it."""
     if not engine.has(name):
         raise MissingFile.at(f"table {name}", f"Load it with `truelift load {name} FILE…`.")
-    return engine.table(name)
+    return on_corrected_time(engine, name)

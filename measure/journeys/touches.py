@@ -1,20 +1,22 @@
 """Touches in order, each with the conversion it may claim.
 
 A person's touches are cut at every conversion: a touch belongs to the next conversion if that
-follows within the lookback window, else to a journey that ended without one. Touches at the same
-instant are ordered by ``activation_id``; a touch at the instant of a conversion comes before it.
+follows within the window of its channel and kind, else to a journey that ended without one. Touches
+at the same instant are ordered by ``activation_id``; a touch at the instant of a conversion comes
+before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from measure.engine.contracts import CONTRACTS
 from measure.engine.expressions import (
     Table,
+    Value,
     _,
+    cases,
     coalesce,
     ifelse,
     interval,
@@ -26,8 +28,9 @@ from measure.engine.expressions import (
     window,
 )
 from measure.errors import UnknownName
+from measure.journeys.micro_conversions import micro_conversions
 from measure.journeys.rules import JourneyRules
-from measure.journeys.sales import sales, table_of
+from measure.journeys.sales import one_currency, sales, table_of
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -51,10 +54,29 @@ def ordered_touches(engine: Engine, rules: JourneyRules) -> Table:
         sold_for=rows.net.sum().over(whole),
     )
     touches = rows.filter(rows.is_sale == 0)
-    in_window = touches.ts > touches.sold_at - interval(days=rules.lookback_days)
-    touches = touches.mutate(converted=ifelse(coalesce(in_window, literal(False)), 1, 0))  # noqa: FBT003 (a literal has no keyword)
+    in_window = coalesce(_in_window(touches, rules), literal(False))  # noqa: FBT003 (no keyword)
+    touches = touches.mutate(converted=ifelse(in_window, 1, 0))
     placed = _placed(touches)
     return _in_period(placed, rules)
+
+
+def _in_window(touches: Table, rules: JourneyRules) -> Value:
+    """Whether the conversion lies within the touch's window: the most particular one holds."""
+
+    def reaches(days: int) -> Value:
+        return touches.ts > touches.sold_at - interval(days=days)
+
+    declared = []
+    for chosen in sorted(rules.windows, key=lambda one: one.rank, reverse=True):
+        of_channel = touches.channel == (chosen.channel or "")
+        of_kind = touches.kind.isin(chosen.kinds)
+        if chosen.channel is None:
+            meant = of_kind
+        else:
+            meant = of_channel & of_kind if chosen.kinds else of_channel
+        declared.append((meant, reaches(chosen.days)))
+    otherwise = reaches(rules.lookback_days)
+    return cases(*declared, else_=otherwise) if declared else otherwise
 
 
 def _placed(touches: Table) -> Table:
@@ -94,22 +116,37 @@ def _stream(engine: Engine, rules: JourneyRules) -> Table:
         is_sale=literal(0, type="int64"),
         id=shown.activation_id,
         channel=shown.channel,
+        kind=shown.kind,
         net=literal(0, type="int64"),
     )
-    sold = sales(engine, rules.currency)
+    sold = ends(engine, rules)
     sold = sold.select(
         person=sold.customer_id,
         ts=sold.ts.cast(shown.ts.type()),
         is_sale=literal(1, type="int64"),
         id=sold.conversion_id,
         channel=literal("", type="string"),
+        kind=literal("", type="string"),
         net=sold.net.cast("int64"),
     )
     rows = union(touches, sold)
     if rules.start is not None:
-        earliest = rules.start - timedelta(days=rules.lookback_days)
-        rows = rows.filter(rows.ts >= moment(earliest, rows.ts))
+        rows = rows.filter(rows.ts >= moment(rules.start - rules.longest, rows.ts))
     return rows if rules.end is None else rows.filter(rows.ts < moment(rules.end, rows.ts))
+
+
+def ends(engine: Engine, rules: JourneyRules) -> Table:
+    """What journeys lead to, by :func:`sales` or as worthless micro-conversions of its columns."""
+    if rules.outcome is None:
+        return sales(engine, rules.currency)
+    reached = micro_conversions(engine, [rules.outcome], rules.sessions)
+    nothing = literal(0, type="int64")
+    return reached.select("customer_id", "ts", conversion_id="id", value=nothing, net=nothing)
+
+
+def currency_of(engine: Engine, rules: JourneyRules) -> str | None:
+    """The currency of what journeys lead to; micro-conversions have none."""
+    return one_currency(engine, rules.currency) if rules.outcome is None else None
 
 
 def people(engine: Engine, dimension: str | None, persons: Table) -> Table:

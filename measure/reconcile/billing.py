@@ -10,6 +10,7 @@ from measure.engine.expressions import (
     greatest,
     ifelse,
     least,
+    month_start,
     union,
     window,
 )
@@ -37,14 +38,14 @@ def _months(sources: Sources) -> Table:
     spend = spend.filter(spend.currency == sources.currency)
     spent = spend.select(
         platform=spend.platform,
-        month=spend.date.truncate("M").cast("date"),
+        month=month_start(spend.date),
         spent=spend.amount,
         media=0 * spend.amount,
         extras=0 * spend.amount,
     )
     billed = bills.select(
         platform=bills.platform,
-        month=bills.month.truncate("M").cast("date"),
+        month=month_start(bills.month),
         spent=0 * bills.amount,
         media=ifelse(bills.kind == _MEDIA, bills.amount, 0).cast("int64"),
         extras=ifelse(bills.kind.isin(_EXTRAS), bills.amount, 0).cast("int64"),
@@ -53,9 +54,7 @@ def _months(sources: Sources) -> Table:
     months = both.group_by(["platform", "month"]).aggregate(
         **{name: both[name].sum().cast("int64") for name in ("spent", "media", "extras")}
     )
-    last = bills.group_by(billed_on="platform").aggregate(
-        last=bills.month.truncate("M").cast("date").max()
-    )
+    last = bills.group_by(billed_on="platform").aggregate(last=month_start(bills.month).max())
     months = months.join(last, months.platform == last.billed_on)
     months = months.filter(months.month <= months.last)
     apart = (months.spent - months.media).abs()
@@ -121,7 +120,7 @@ def _excluded(sources: Sources) -> Findings:
     months = months.filter(months.included == 0).select(
         their_platform="platform", their_month="month", spent="spent"
     )
-    bills = bills.mutate(first=bills.month.truncate("M").cast("date"))
+    bills = bills.mutate(first=month_start(bills.month))
     bills = bills.join(
         months, [bills.platform == months.their_platform, bills["first"] == months.their_month]
     )

@@ -128,17 +128,17 @@ class Ran:
 
 def run(declared: DeclaredCheck, sources: Sources) -> Ran:
     """Run one check; whatever goes wrong inside it becomes the outcome ``failed``."""
-    missing = _missing(declared, sources)
+    missing = missing_inputs(declared, sources)
     if missing:
-        return Ran(declared, _result(declared, Outcome.NOT_APPLICABLE, missing))
+        return Ran(declared, answer(declared, Outcome.NOT_APPLICABLE, missing))
     try:
         return _run(declared, sources)
     except Exception as error:  # noqa: BLE001 - the one border: any backend's error is an outcome
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Ran(declared, _result(declared, Outcome.FAILED, f"Could not run: {text[:500]}"))
+        return Ran(declared, answer(declared, Outcome.FAILED, f"Could not run: {text[:500]}"))
 
 
-def _missing(declared: DeclaredCheck, sources: Sources) -> str:
+def missing_inputs(declared: DeclaredCheck, sources: Sources) -> str:
     """Name the inputs that are absent; empty when none is."""
     absent = [name for name in declared.needs if not sources.has(name)]
     if absent:
@@ -173,8 +173,9 @@ def _run(declared: DeclaredCheck, sources: Sources) -> Ran:
     if not sum(examined.values()):
         nothing = declared.empty or f"no rows in {' and '.join(examined)}"
         text = f"Not applicable: {nothing}."
-        return Ran(declared, _result(declared, Outcome.NOT_APPLICABLE, text))
-    found = declared.find(sources)
+        return Ran(declared, answer(declared, Outcome.NOT_APPLICABLE, text))
+    # Computed once: evidence, facts, the ledger and the bridge all read these rows again.
+    found = {t: sources.engine.materialize(rows) for t, rows in declared.find(sources).items()}
     sampled = {table: _sample(declared, sources, flagged) for table, flagged in found.items()}
     rows = {table: sample.rows for table, sample in sampled.items()}
     amounts = {table: sample.amount for table, sample in sampled.items()}
@@ -182,10 +183,10 @@ def _run(declared: DeclaredCheck, sources: Sources) -> Ran:
     if not sum(rows.values()):
         looked = ", ".join(f"{n:,} {NOUNS.get(table, table)}" for table, n in examined.items())
         text = f"{declared.passed} ({looked} examined).{partial}"
-        result = _result(declared, Outcome.PASSED, text, rows=0, currency=sources.currency)
+        result = answer(declared, Outcome.PASSED, text, rows=0, currency=sources.currency)
         return Ran(declared, result, found, rows, amounts)
     tally = Tally(rows, examined, sources.currency, amounts, declared.facts(sources))
-    result = _result(
+    result = answer(
         declared,
         Outcome.FLAGGED,
         f"{declared.flagged(tally)}.{partial}",
@@ -258,7 +259,8 @@ def _text(value: Any) -> Any:
     return int(value) if isinstance(value, Decimal) else value
 
 
-def _result(declared: DeclaredCheck, outcome: Outcome, message: str, **fields: Any) -> Check:
+def answer(declared: DeclaredCheck, outcome: Outcome, message: str, **fields: Any) -> Check:
+    """The result of a check; ``fields`` are those of :class:`measure.results.Check`."""
     return Check(
         code=declared.code,
         title=declared.title,

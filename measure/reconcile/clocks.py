@@ -157,7 +157,7 @@ LATE_ARRIVAL = DeclaredCheck(
 )
 
 
-def _landings(sources: Sources) -> Table:
+def landings(sources: Sources) -> Table:
     """Clicks in the log with the first event that carries their click id, and seconds between."""
     events = sources.table("events")
     events = events.filter(events.click_id.notnull())
@@ -169,7 +169,7 @@ def _landings(sources: Sources) -> Table:
 
 
 def _platform_lags(sources: Sources) -> Table:
-    pairs = _landings(sources)
+    pairs = landings(sources)
     return pairs.group_by("platform").aggregate(
         clicks=pairs.count(),
         middle=pairs.lag.median().cast("float64"),
@@ -178,7 +178,7 @@ def _platform_lags(sources: Sources) -> Table:
 
 
 def _skewed(sources: Sources) -> Findings:
-    settings, pairs, lags = sources.settings, _landings(sources), _platform_lags(sources)
+    settings, pairs, lags = sources.settings, landings(sources), _platform_lags(sources)
     off = lags.filter(
         or_(
             lags.middle.abs() > settings.skew_seconds,
@@ -223,7 +223,7 @@ CLOCK_SKEW = DeclaredCheck(
         "then reconcile again"
     ),
     find=_skewed,
-    examined=lambda sources: {"matched clicks": _landings(sources)},
+    examined=lambda sources: {"matched clicks": landings(sources)},
     facts=_skew_facts,
 )
 

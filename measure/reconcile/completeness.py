@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from measure.engine.contracts import CONTRACTS
 from measure.engine.expressions import (
     Table,
@@ -12,7 +15,7 @@ from measure.engine.expressions import (
     whole_numbers,
     window,
 )
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, percent
 from measure.reconcile.sources import Sources
 from measure.results import Severity
 
@@ -104,8 +107,11 @@ _GROUPS = {"activations": ("platform", "kind"), "claims": ("platform", "kind"), 
 _DAY = {"activations": "ts", "claims": "converted_at", "conversions": "ts"}
 
 
-def _daily_missing(sources: Sources) -> Table | None:
-    """Rows and missing values of every optional column, by day and kind of row, all tables."""
+def missing_values(sources: Sources, *, hourly: bool = False) -> Table | None:
+    """Rows and missing values of every optional column, by day and kind of row, all tables.
+
+    Columns: ``source``, ``day`` (and ``hour``), ``rows``, ``column``, ``missing``.
+    """
     parts = []
     for name, groups in _GROUPS.items():
         if not sources.has(name):
@@ -116,23 +122,27 @@ def _daily_missing(sources: Sources) -> Table | None:
         source = literal(name)
         for group in groups:
             source = source.concat(" / ", table[group])
-        daily = table.mutate(source=source, day=table[_DAY[name]].date())
-        daily = daily.group_by("source", "day").aggregate(
+        at = table[_DAY[name]]
+        daily = table.mutate(source=source, day=at.date(), hour=at.hour().cast("int64"))
+        by = ["day", "hour"] if hourly else ["day"]
+        daily = daily.group_by("source", *by).aggregate(
             rows=daily.count(),
             **{f"no_{c}": ifelse(daily[c].isnull(), 1, 0).sum().cast("int64") for c in columns},
         )
         parts += [
-            daily.select("source", "day", "rows", column=literal(c), missing=daily[f"no_{c}"])
+            daily.select("source", *by, "rows", column=literal(c), missing=daily[f"no_{c}"])
             for c in columns
         ]
     return (union(*parts) if len(parts) > 1 else parts[0]) if parts else None
 
 
 def _compared_days(sources: Sources) -> Table | None:
+    daily = missing_values(sources)
+    return None if daily is None else compared(sources, daily)
+
+
+def compared(sources: Sources, daily: Table) -> Table:
     """Days with rows enough, beside all rows of the 28 such days before them."""
-    daily = _daily_missing(sources)
-    if daily is None:
-        return None
     least = sources.settings.missing_least_rows
     daily = daily.filter(daily.rows >= least)
     before = window(group_by=["source", "column"], order_by="day", preceding=(28, 1))
@@ -142,30 +152,35 @@ def _compared_days(sources: Sources) -> Table | None:
     return daily.filter(daily.known.notnull())
 
 
-def _jumps(sources: Sources) -> Findings:
-    days = _compared_days(sources)
-    if days is None:
-        return {}
+def jumps(sources: Sources, days: Table) -> Table:
+    """Compared days whose share of missing values lies far above what was ``usual`` before."""
     share, usual = days.missing / days.rows, days.known_missing / days.known
     # Half a row is added, so that a column that never lacked a value has an error too.
     smooth = (days.known_missing + 0.5) / (days.known + 1)
     error = (smooth * (1 - smooth) / days.rows).sqrt()
     days = days.mutate(share=share, usual=usual, rise=share - usual, error=error)
-    jumps = days.filter(
+    return days.filter(
         days.rise > sources.settings.missing_jump, days.rise > days.error * STANDARD_ERRORS
     )
-    entity = jumps.source.concat(" / ", jumps.column, " / ", jumps.day.cast("string"))
-    rows = jumps.select(
+
+
+def _jumps(sources: Sources) -> Findings:
+    days = _compared_days(sources)
+    if days is None:
+        return {}
+    found = jumps(sources, days)
+    entity = found.source.concat(" / ", found.column, " / ", found.day.cast("string"))
+    rows = found.select(
         entity_id=entity,
         raw_id=entity,
         amount=literal(0).cast("int64"),
         whole=1,
-        source=jumps.source,
-        column=jumps.column,
-        day=jumps.day,
-        rows=jumps.rows,
-        missing=jumps.missing,
-        usual_share=jumps.usual,
+        source=found.source,
+        column=found.column,
+        day=found.day,
+        rows=found.rows,
+        missing=found.missing,
+        usual_share=found.usual,
     )
     return {"days": rows}
 
@@ -192,9 +207,15 @@ MISSING_DRIFT = DeclaredCheck(
 )
 
 
+def shown_totals(sources: Sources) -> Table:
+    """Totals of a campaign of its own; rows that keep the total of suppressed ones are left out."""
+    totals = sources.table("claim_totals")
+    return totals.filter(ifelse(totals.suppressed, 1, 0) == 0)
+
+
 def _totals(sources: Sources) -> Table:
     """A platform's own totals of a campaign beside its claims on the same days."""
-    totals = sources.table("claim_totals")
+    totals = shown_totals(sources)
     totals = totals.filter(totals.currency == sources.currency)
     claims, parts = sources.claims, []
     for basis, column in (("click", "touched_at"), ("conversion", "converted_at")):
@@ -264,4 +285,74 @@ SAMPLED = DeclaredCheck(
     flagged=_sampled_sentence,
     find=_fewer,
     examined=lambda sources: {"claim_totals": _totals(sources)},
+)
+
+
+def _told_totals(sources: Sources) -> Findings:
+    """Totals of platforms and bases that say of any of their rows whether it was suppressed."""
+    totals = sources.table("claim_totals")
+    telling = totals.filter(totals.suppressed.notnull())
+    telling = telling.select(on="platform", basis="date_basis").distinct()
+    same = [totals.platform == telling.on, totals.date_basis == telling.basis]
+    return {"claim_totals": totals.semi_join(telling, same)}
+
+
+def _suppressed(sources: Sources) -> Findings:
+    """Rows that keep the total of cells too small for the platform to show."""
+    totals = _told_totals(sources)["claim_totals"]
+    kept = totals.filter(totals.suppressed)
+    cell = kept.platform.concat(
+        " / ", kept.campaign, " / ", kept.date.cast("string"), " / ", kept.date_basis
+    )
+    rows = kept.select(
+        entity_id=cell,
+        raw_id=cell,
+        amount=sources.money_of(kept),
+        whole=1,
+        platform=kept.platform,
+        date=kept.date,
+        conversions=kept.conversions,
+    )
+    return {"claim_totals": rows}
+
+
+def _suppressed_share(sources: Sources) -> Mapping[str, Any]:
+    totals = _told_totals(sources)["claim_totals"]
+    kept = ifelse(totals.suppressed, totals.conversions, 0)
+    counted = totals.aggregate(kept=kept.sum(), stated=totals.conversions.sum())
+    row = sources.engine.fetch(counted).to_pylist()[0]
+    return {name: int(number or 0) for name, number in row.items()}
+
+
+def _suppressed_sentence(tally: Tally) -> str:
+    kept, stated = tally.facts["kept"], tally.facts["stated"]
+    return (
+        f"{tally.of('claim_totals', 'total')} stand for cells that the platform does not show: "
+        f"{kept:,} of {stated:,} conversions ({percent(kept, stated)}) belong to no campaign"
+    )
+
+
+SUPPRESSED = DeclaredCheck(
+    code="D5",
+    name="aggregation_suppression",
+    title="Totals of cells that are not shown",
+    severity=Severity.NOTE,
+    needs={
+        "claim_totals": (
+            "platform",
+            "campaign",
+            "date",
+            "date_basis",
+            "conversions",
+            "value",
+            "currency",
+        )
+    },
+    disposition="note",
+    empty="no total says whether it stands for suppressed cells (suppressed)",
+    passed="No total stands for cells that are not shown",
+    flagged=_suppressed_sentence,
+    find=_suppressed,
+    examined=_told_totals,
+    facts=_suppressed_share,
 )

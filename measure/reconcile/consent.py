@@ -1,14 +1,9 @@
-"""Group H, consent: a valid basis when the touch happened.
-
-Consent is bitemporal: a record says what held from when to when, and when it was learnt. At a
-touch, the records whose validity covers its time decide, and among them the one recorded last; a
-grant and a refusal recorded at the same moment is a refusal. Records for the touch's channel and
-for every channel compete on equal terms.
-"""
+"""Group H, consent: a valid basis when the touch happened (:mod:`measure.people.consent`)."""
 
 from __future__ import annotations
 
-from measure.engine.expressions import Table, coalesce, greatest, ifelse, null, or_
+from measure.engine.expressions import Table, coalesce
+from measure.people import consent
 from measure.reconcile.check import DeclaredCheck, Findings, Tally, money_text
 from measure.reconcile.sources import Sources
 from measure.results import Severity
@@ -17,72 +12,15 @@ from measure.results import Severity
 def without_consent(
     sources: Sources, touches: Table, consents: Table, purposes: tuple[str, ...]
 ) -> Table:
-    """Touches that lack consent for at least one of the purposes.
+    """Touches that lack consent for at least one of the purposes, by all that is known today.
 
     ``touches`` has ``touch`` (an id), ``customer_id``, ``channel``, ``ts`` and whatever else is to
     be kept.
     """
-    records = consents.filter(consents.purpose.isin(purposes)).select(
-        person="customer_id",
-        purpose="purpose",
-        granted_channel="channel",
-        granted="granted",
-        valid_from="valid_from",
-        valid_to="valid_to",
-        recorded_at="recorded_at",
+    everywhere = sources.settings.consent_every_channel
+    return consent.without_consent(
+        touches, consents, purposes, key="touch", every_channel=everywhere
     )
-    plain = _plainly_granted(sources, records, purposes)
-    doubtful = touches.anti_join(
-        plain, [touches.customer_id == plain.plain_person, touches.ts >= plain.since]
-    )
-    allowed = _allowed(sources, doubtful, records, purposes)
-    return doubtful.anti_join(allowed, doubtful.touch == allowed.allowed)
-
-
-def _plainly_granted(sources: Sources, records: Table, purposes: tuple[str, ...]) -> Table:
-    """Persons who never refused and gave open-ended grants for every channel, and since when.
-
-    Nearly everybody; for them no order of records matters, so their touches need no ranking.
-    """
-    wide = (
-        records.granted
-        & records.valid_to.isnull()
-        & (records.granted_channel == sources.settings.consent_every_channel)
-    )
-    nothing = null().cast(records.valid_from.type())
-    persons = records.group_by("person").aggregate(
-        refusals=ifelse(records.granted, 0, 1).sum(),
-        **{
-            f"since_{n}": ifelse(
-                wide & (records.purpose == purpose), records.valid_from, nothing
-            ).min()
-            for n, purpose in enumerate(purposes)
-        },
-    )
-    each = [persons[f"since_{n}"] for n in range(len(purposes))]
-    plain = persons.filter(persons.refusals == 0, *(since.notnull() for since in each))
-    return plain.select(plain_person="person", since=greatest(*each) if len(each) > 1 else each[0])
-
-
-def _allowed(sources: Sources, touches: Table, records: Table, purposes: tuple[str, ...]) -> Table:
-    """Ids of touches for which the deciding record of every purpose is a grant."""
-    pairs = touches.join(records, touches.customer_id == records.person)
-    valid = pairs.filter(
-        or_(
-            pairs.granted_channel == pairs.channel,
-            pairs.granted_channel == sources.settings.consent_every_channel,
-        ),
-        pairs.valid_from <= pairs.ts,
-        or_(pairs.valid_to.isnull(), pairs.ts < pairs.valid_to),
-    )
-    nothing = null().cast(valid.recorded_at.type())
-    latest = valid.group_by(["touch", "purpose"]).aggregate(
-        yes=ifelse(valid.granted, valid.recorded_at, nothing).max(),
-        no=ifelse(valid.granted, nothing, valid.recorded_at).max(),
-    )
-    granted = latest.filter(latest.yes.notnull(), or_(latest.no.isnull(), latest.yes > latest.no))
-    whole = granted.group_by("touch").aggregate(purposes=granted.count())
-    return whole.filter(whole.purposes == len(purposes)).select(allowed="touch")
 
 
 def known_purposes(sources: Sources) -> tuple[str, ...]:
@@ -119,7 +57,7 @@ def _claims(sources: Sources, purposes: tuple[str, ...]) -> Table:
     order has no person to ask (A1 flags it).
     """
     claims = sources.matched_claims
-    clicks = sources.clicks_of(sources.claims, "claim_id")
+    clicks = sources.claim_clicks
     claims = claims.left_join(clicks, claims.claim_id == clicks.clicker)
     touches = claims.select(
         "order_id",

@@ -5,10 +5,13 @@ A copy is everything but the first row; which one is first is fixed by time, the
 
 from __future__ import annotations
 
+from functools import partial
+
 from measure.engine.contracts import CONTRACTS
-from measure.engine.expressions import Column, Table, interval, or_, row_number, window
+from measure.engine.expressions import Table, interval, or_, row_number, window
 from measure.reconcile.check import DeclaredCheck, Findings
 from measure.reconcile.sources import Sources
+from measure.reconcile.touches import TOUCH, flagged_touches, logged, logged_clicks
 from measure.results import Severity
 
 _OWN = frozenset({"activation_id", "received_at"})
@@ -16,7 +19,13 @@ _OWN = frozenset({"activation_id", "received_at"})
 
 
 def _ranked(touches: Table) -> Table:
-    """Touches with ``copy``, their position among those alike in all but the log's own columns."""
+    """Touches with ``copy``, their position among those alike in all but the log's own columns.
+
+    Only touches that share person and time with another: the rest need no comparing.
+    """
+    times = touches.group_by(again="customer_id", at="ts").aggregate(rows=touches.count())
+    times = times.filter(times.rows > 1)
+    touches = touches.semi_join(times, [touches.customer_id == times.again, touches.ts == times.at])
     alike = [c.name for c in CONTRACTS["activations"].columns if c.name not in _OWN]
     order = window(group_by=alike, order_by="activation_id")
     return touches.mutate(
@@ -24,84 +33,65 @@ def _ranked(touches: Table) -> Table:
     )
 
 
-def _flagged(sources: Sources, touches: Table, kept: Column) -> Findings:
-    rows = touches.select(
-        entity_id=touches.activation_id,
-        raw_id=touches.activation_id,
-        amount=sources.cost_of(touches),
-        whole=1,
-        platform=touches.platform,
-        campaign=touches.campaign,
-        kind=touches.kind,
-        customer_id=touches.customer_id,
-        ts=touches.ts,
-        kept_activation_id=kept,
-    )
-    return {"activations": rows}
+_of_touches = partial(
+    DeclaredCheck, severity=Severity.WARNING, needs={"activations": TOUCH}, disposition="drop"
+)
+"""A check of touches that repeat others."""
 
 
 def _exact(sources: Sources) -> Findings:
     ranked = _ranked(sources.table("activations"))
     copies = ranked.filter(ranked.copy > 0)
-    return _flagged(sources, copies, copies.kept)
+    return flagged_touches(sources, copies, kept_activation_id=copies.kept)
 
 
-_TOUCH = ("activation_id", "platform", "channel", "campaign", "kind", "ts", "customer_id")
-
-DUPLICATE_TOUCH = DeclaredCheck(
+DUPLICATE_TOUCH = _of_touches(
     code="B5",
     name="duplicate_touch_exact",
     title="Touches logged more than once",
-    severity=Severity.WARNING,
-    needs={"activations": _TOUCH},
-    disposition="drop",
     passed="No touch is logged twice",
     flagged=lambda tally: (
         f"{tally.of('activations', 'touch', 'touches')} repeat another in everything but their id"
     ),
     find=_exact,
-    examined=lambda sources: {"activations": sources.table("activations")},
+    examined=logged,
 )
 
 
 def _near(sources: Sources) -> Findings:
     """Touches at most some seconds after the one before; exact copies are left to B5."""
-    ranked = _ranked(sources.table("activations"))
-    single = ranked.filter(ranked.copy == 0).drop("copy", "kept")
+    log = sources.table("activations")
+    ranked = _ranked(log)
+    copies = ranked.filter(ranked.copy > 0)
+    single = log.select("activation_id", "customer_id", "channel", "kind", "ts")
+    single = single.anti_join(copies, single.activation_id == copies.activation_id)
     order = window(group_by=["customer_id", "channel", "kind"], order_by=["ts", "activation_id"])
     single = single.mutate(
         before=single.ts.lag().over(order), kept=single.activation_id.lag().over(order)
     )
     near = single.before + interval(seconds=sources.settings.near_touch_seconds)
-    again = single.filter(single.ts <= near)
-    return _flagged(sources, again, again.kept)
+    close = single.filter(single.ts <= near).select("kept", close="activation_id")
+    again = log.join(close, log.activation_id == close.close)
+    return flagged_touches(sources, again, kept_activation_id=again.kept)
 
 
-NEAR_DUPLICATE_TOUCH = DeclaredCheck(
+NEAR_DUPLICATE_TOUCH = _of_touches(
     code="B6",
     name="duplicate_touch_near",
     title="Touches almost at the same moment",
-    severity=Severity.WARNING,
-    needs={"activations": _TOUCH},
-    disposition="drop",
     passed="No two touches of a person, channel and kind follow at once",
     flagged=lambda tally: (
         f"{tally.of('activations', 'touch', 'touches')} follow another of the same person, channel "
         "and kind at once"
     ),
     find=_near,
-    examined=lambda sources: {"activations": sources.table("activations")},
+    examined=logged,
 )
-
-
-def _clicks(sources: Sources) -> Table:
-    log = sources.table("activations")
-    return log.filter(log.kind == "click")
 
 
 def _bursts(sources: Sources) -> Findings:
     """All but the first click of a minute that holds too many."""
-    clicks = _clicks(sources)
+    clicks = logged_clicks(sources)["activations"]
     clicks = clicks.mutate(minute=clicks.ts.truncate("m"))
     same = ["customer_id", "platform", "campaign", "minute"]
     order = window(group_by=same, order_by=["ts", "activation_id"])
@@ -111,16 +101,13 @@ def _bursts(sources: Sources) -> Findings:
         kept=clicks.activation_id.first().over(order),
     )
     burst = clicks.filter(clicks.clicks > sources.settings.burst_clicks, clicks.position > 0)
-    return _flagged(sources, burst, burst.kept)
+    return flagged_touches(sources, burst, kept_activation_id=burst.kept)
 
 
-CLICK_BURST = DeclaredCheck(
+CLICK_BURST = _of_touches(
     code="B7",
     name="click_burst",
     title="Bursts of clicks",
-    severity=Severity.WARNING,
-    needs={"activations": _TOUCH},
-    disposition="drop",
     empty="the activation log holds no clicks",
     passed="Nobody clicks one campaign more often in a minute than the limit",
     flagged=lambda tally: (
@@ -128,7 +115,7 @@ CLICK_BURST = DeclaredCheck(
         "more clicks than the limit"
     ),
     find=_bursts,
-    examined=lambda sources: {"activations": _clicks(sources)},
+    examined=logged_clicks,
 )
 
 
@@ -139,7 +126,7 @@ def _named(sources: Sources) -> Table:
         person=claims.order_customer, known_order=claims.matched_order
     )
     if sources.has("activations"):
-        clicks = sources.clicks_of(sources.claims, "claim_id")
+        clicks = sources.claim_clicks
         claims = claims.left_join(clicks, claims.claim_id == clicks.clicker)
         claims = claims.mutate(person=claims.person.coalesce(claims.click_customer))
     return claims.filter(claims.person.notnull())

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from measure.currency import minor_digits
 from measure.engine.expressions import Table, literal, moment
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
-from measure.reconcile.integrity import experiment_of, units_of
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, answer
+from measure.reconcile.integrity import experiment_of, of_reach, tested_touches, units_of
 from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
 
 DELIVERED = ("impression", "send")
 """Kinds of touch that the advertiser decides on; clicks and opens are answers to it."""
-
-
-def _tested_touches(sources: Sources) -> Table:
-    experiment, log = experiment_of(sources), sources.table("activations")
-    return log.filter(
-        log.campaign.isin(experiment.campaigns),
-        log.ts >= moment(experiment.start, log.ts),
-        log.ts <= moment(experiment.end, log.ts),
-    )
 
 
 def _treated(sources: Sources) -> Findings:
@@ -34,7 +24,7 @@ def _treated(sources: Sources) -> Findings:
 
 
 def _unreached(sources: Sources) -> Findings:
-    treated, touches = _treated(sources)["treated units"], _tested_touches(sources)
+    treated, touches = _treated(sources)["treated units"], tested_touches(sources)
     missed = treated.anti_join(touches, treated.unit_id == touches.customer_id)
     rows = missed.select(
         entity_id=missed.unit_id,
@@ -46,16 +36,11 @@ def _unreached(sources: Sources) -> Findings:
     return {"treated units": rows}
 
 
-NONCOMPLIANCE = DeclaredCheck(
+NONCOMPLIANCE = of_reach(
     code="G2",
     name="treatment_noncompliance",
     title="Treated units that were never reached",
     severity=Severity.NOTE,
-    needs={
-        "assignments": ("experiment", "unit_id", "arm"),
-        "activations": ("activation_id", "campaign", "ts", "customer_id"),
-    },
-    needs_experiment=True,
     disposition="note",
     empty="no treated unit is assigned, or the experiment names no campaigns",
     passed="Every treated unit met a campaign under test",
@@ -71,7 +56,7 @@ NONCOMPLIANCE = DeclaredCheck(
 def _reached_early(sources: Sources) -> Findings:
     """Touches under test after the experiment began and before their unit was assigned."""
     units = _timed_units(sources)
-    touches = _tested_touches(sources)
+    touches = tested_touches(sources)
     pairs = touches.join(units, touches.customer_id == units.unit_id)
     early = pairs.filter(pairs.ts < pairs.assigned_at - sources.clock)
     return {
@@ -108,16 +93,14 @@ def _early_sentence(tally: Tally) -> str:
     )
 
 
-EXPOSURE_FIRST = DeclaredCheck(
+EXPOSURE_FIRST = of_reach(
     code="G4",
     name="assignment_after_exposure",
     title="Reached before they were assigned",
-    severity=Severity.WARNING,
     needs={
+        **of_reach.keywords["needs"],
         "assignments": ("experiment", "unit_id", "arm", "assigned_at"),
-        "activations": ("activation_id", "campaign", "ts", "customer_id"),
     },
-    needs_experiment=True,
     by_entity=True,
     disposition="hold",
     empty="nobody is assigned, or the experiment names no campaigns",
@@ -183,12 +166,12 @@ def _compare(
     elif few:
         reason = f"arm {min(few)} has fewer than {settings.compared_units} units"
     if reason:
-        return _answer(declared, Outcome.NOT_APPLICABLE, f"Not applicable: {reason}.")
+        return answer(declared, Outcome.NOT_APPLICABLE, f"Not applicable: {reason}.")
     p = float(f"{_least_p(arms, control):.6g}")  # engines add up in their own order
     means = {arm: total / n / scale for arm, (n, total, _) in sorted(arms.items())}
     text = ", ".join(f"{arm} {mean:,.2f}" for arm, mean in means.items())
     bad = p < settings.compared_p
-    return _answer(
+    return answer(
         declared,
         Outcome.FLAGGED if bad else Outcome.PASSED,
         f"{what.capitalize()} per unit{unit}: {text}; p = {p:.2g}."
@@ -197,19 +180,6 @@ def _compare(
         evidence=tuple(
             {"arm": arm, "units": arms[arm][0], "per_unit": mean} for arm, mean in means.items()
         ),
-    )
-
-
-def _answer(declared: DeclaredCheck, outcome: Outcome, message: str, **fields: Any) -> Check:
-    return Check(
-        code=declared.code,
-        title=declared.title,
-        outcome=outcome,
-        message=message,
-        severity=declared.severity,
-        disposition=declared.disposition,
-        anchor=declared.anchor,
-        **fields,
     )
 
 
@@ -260,7 +230,7 @@ def _other_campaigns(sources: Sources) -> Check:
     counted = others.group_by(owner="customer_id").aggregate(number=others.count())
     if not experiment.campaigns:
         text = "Not applicable: the experiment names no campaigns."
-        return _answer(CONCURRENT, Outcome.NOT_APPLICABLE, text)
+        return answer(CONCURRENT, Outcome.NOT_APPLICABLE, text)
     return _compare(sources, CONCURRENT, counted, ("touches of other campaigns", "", 1.0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from measure.engine.expressions import Table, literal, moment
@@ -28,6 +29,28 @@ def units_of(sources: Sources) -> Table:
     return assigned.select("unit_id", "arm")
 
 
+def tested_touches(sources: Sources) -> Table:
+    """Touches of the tested campaigns between start and end, both included."""
+    experiment, log = experiment_of(sources), sources.table("activations")
+    return log.filter(
+        log.campaign.isin(experiment.campaigns),
+        log.ts >= moment(experiment.start, log.ts),
+        log.ts <= moment(experiment.end, log.ts),
+    )
+
+
+of_reach = partial(
+    DeclaredCheck,
+    severity=Severity.WARNING,
+    needs={
+        "assignments": ("experiment", "unit_id", "arm"),
+        "activations": ("activation_id", "campaign", "ts", "customer_id"),
+    },
+    needs_experiment=True,
+)
+"""A check of whom the tested campaigns met."""
+
+
 def _controls(sources: Sources) -> Table:
     units = units_of(sources)
     return units.filter(units.arm == experiment_of(sources).control)
@@ -35,16 +58,7 @@ def _controls(sources: Sources) -> Table:
 
 def _contaminated(sources: Sources) -> Findings:
     """Touches of the tested campaigns on control units; counted by unit."""
-    experiment, log, control = (
-        experiment_of(sources),
-        sources.table("activations"),
-        _controls(sources),
-    )
-    log = log.filter(
-        log.campaign.isin(experiment.campaigns),
-        log.ts >= moment(experiment.start, log.ts),
-        log.ts <= moment(experiment.end, log.ts),
-    )
+    log, control = tested_touches(sources), _controls(sources)
     hits = log.join(control, log.customer_id == control.unit_id)
     rows = hits.select(
         entity_id=hits.unit_id,
@@ -72,16 +86,10 @@ def _contamination_sentence(tally: Tally) -> str:
     return f"{units.of('units', 'control unit')} met a campaign under test"
 
 
-CONTROL_CONTAMINATION = DeclaredCheck(
+CONTROL_CONTAMINATION = of_reach(
     code="G1",
     name="control_contamination",
     title="Control units reached by the tested campaigns",
-    severity=Severity.WARNING,
-    needs={
-        "assignments": ("experiment", "unit_id", "arm"),
-        "activations": ("activation_id", "campaign", "ts", "customer_id"),
-    },
-    needs_experiment=True,
     by_entity=True,
     disposition="note",
     empty="no control unit is assigned, or the experiment names no campaigns",
@@ -96,7 +104,7 @@ def _shared(sources: Sources) -> Table:
     """Assigned units with the identifiers that belong to one person."""
     units, known = units_of(sources), sources.table("identities")
     known = known.filter(known.kind.isin(sources.settings.identity_kinds))
-    known = known.select("customer_id", identity_kind="kind", identifier="identifier")
+    known = known.select("customer_id", identity_kind="kind", identifier="identifier").distinct()
     return known.join(units, known.customer_id == units.unit_id)
 
 

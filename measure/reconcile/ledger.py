@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from measure.engine.expressions import Table, coalesce, ifelse, literal, moment, union, window
+from measure.engine.expressions import (
+    Table,
+    Value,
+    _,
+    coalesce,
+    ifelse,
+    literal,
+    moment,
+    union,
+    window,
+)
 from measure.reconcile.check import IN_MICROS, Ran, micros_to_minor
 from measure.reconcile.duplication import overlap
 from measure.reconcile.sources import Sources
@@ -171,21 +181,60 @@ def _split(parts: Mapping[str, Table]) -> Table:
     The first check that sets a row aside whole takes what earlier partial ones left of it; later
     checks take nothing.
     """
-    flagged = _stack(parts)
-    same = window(group_by="raw_id")
-    flagged = flagged.mutate(first=ifelse(flagged.whole == 1, flagged.rank, _NONE).min().over(same))
-    partial = ifelse((flagged.whole == 0) & (flagged.rank < flagged.first), flagged.amount, 0)
-    flagged = flagged.mutate(partly=partial.sum().over(same))
-    taken = ifelse(
-        flagged.rank == flagged.first,
-        flagged.amount - flagged.partly,
-        ifelse(flagged.rank < flagged.first, flagged.amount, 0),
-    )
-    flagged = flagged.mutate(taken=taken, gone=ifelse(flagged.rank == flagged.first, 1, 0))
+    flagged = _settled(parts)
+    gone = ifelse(flagged.rank == flagged.first, 1, 0)
+    flagged = flagged.mutate(taken=_taken(flagged), gone=gone)
     totals = flagged.group_by("code").aggregate(
         rows=flagged.gone.sum().cast("int64"), amount=flagged.taken.sum().cast("int64")
     )
     return totals.select(kind=literal(_CHECK), key="code", rows="rows", amount="amount")
+
+
+def _settled(parts: Mapping[str, Table]) -> Table:
+    """Flagged rows with ``first`` (rank of what takes the row whole) and ``partly`` (before it)."""
+    flagged = _stack(parts)
+    same = window(group_by="raw_id")
+    flagged = flagged.mutate(first=ifelse(flagged.whole == 1, flagged.rank, _NONE).min().over(same))
+    partial = ifelse((flagged.whole == 0) & (flagged.rank < flagged.first), flagged.amount, 0)
+    return flagged.mutate(partly=partial.sum().over(same))
+
+
+def _taken(flagged: Table) -> Value:
+    """What a check takes of a row, given its ``rank``, ``first`` and ``partly``."""
+    return ifelse(
+        flagged.rank == flagged.first,
+        flagged.amount - flagged.partly,
+        ifelse(flagged.rank < flagged.first, flagged.amount, 0),
+    ).cast("int64")
+
+
+def counted_rows(sources: Sources, ran: Sequence[Ran], one: Ran, table: str) -> Table:
+    """Flagged rows of one check and table, each with ``counted``: what is counted under it.
+
+    The sum of ``counted`` over the tables of the headline is the check's money, as
+    :meth:`Ledger.money` has it, in the table's own unit.
+    """
+    rows, code = one.found[table], one.declared.code
+    if code == OVERLAP:
+        split = overlap(remaining_claims(sources, ran)).select("claim_id", counted="overlap")
+        joined = rows.left_join(split, rows.raw_id == split.claim_id).drop("claim_id")
+        return joined.mutate(counted=coalesce(joined.counted, 0).cast("int64"))
+    parts = _parts(sources, ran, table)
+    if code not in parts:
+        return rows.mutate(counted=rows.amount.cast("int64"))
+    kept = parts[code].select(*rows.columns)
+    settled = (
+        _settled(parts).group_by("raw_id").aggregate(first=_.first.min(), partly=_.partly.max())
+    )
+    settled = settled.rename(settled_row="raw_id")
+    ranked = kept.join(settled, kept.raw_id == settled.settled_row)
+    ranked = ranked.mutate(rank=literal(list(parts).index(code)))
+    counted = ranked.mutate(counted=_taken(ranked)).select(*rows.columns, "counted")
+    if code not in SAME_MONEY_AS_CLAIMS or table != "conversions":
+        return counted
+    ids = kept.select(kept_row="raw_id").distinct()
+    elsewhere = rows.anti_join(ids, rows.raw_id == ids.kept_row)
+    return union(counted, elsewhere.mutate(counted=literal(0).cast("int64")))
 
 
 def remaining_claims(sources: Sources, ran: Sequence[Ran]) -> Table:

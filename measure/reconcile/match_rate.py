@@ -27,7 +27,7 @@ FEWEST_DAYS = 14
 _KEYS = ("click", "hash")
 
 
-def _matched(sources: Sources) -> Table:
+def matched_conversions(sources: Sources) -> Table:
     """Conversions, with 1 or 0 for each key: its click is logged, its customer has a hash."""
     table = sources.table("conversions")
     log = sources.table("activations")
@@ -43,10 +43,13 @@ def _matched(sources: Sources) -> Table:
     return table.mutate(hash=ifelse(table.hashed.notnull(), 1, 0))
 
 
-def _dropped(sources: Sources, daily: Table, key: str) -> Table:
-    """Days, with ``<key>_drop`` 1 where the share falls below what the days before allow."""
+def dropped(sources: Sources, daily: Table, key: str, by: tuple[str, ...] = ()) -> Table:
+    """Days, with ``<key>_drop`` 1 where the share falls below what the days before allow.
+
+    ``daily`` has ``day``, ``n`` and the matched under the name of the key, per group ``by``.
+    """
     daily = daily.mutate(share=daily[key] / daily.n)
-    before = window(order_by="day", preceding=(TRAILING_DAYS, 1))
+    before = window(group_by=list(by) or None, order_by="day", preceding=(TRAILING_DAYS, 1))
     daily = daily.mutate(
         days=daily.n.count().over(before),
         earlier=daily.n.sum().over(before),
@@ -63,17 +66,17 @@ def _dropped(sources: Sources, daily: Table, key: str) -> Table:
         & (daily.n >= sources.settings.match_rate_rows)
         & (daily.share < coalesce(limit, 0.0))
     )
-    return daily.select(**{f"{key}_day": daily.day, f"{key}_drop": ifelse(fell, 1, 0)})
+    return daily.select(*by, **{f"{key}_day": daily.day, f"{key}_drop": ifelse(fell, 1, 0)})
 
 
 def _drops(sources: Sources) -> Findings:
     """Unmatched conversions of the days on which a key's share fell."""
-    table = _matched(sources)
+    table = matched_conversions(sources)
     daily = table.group_by("day").aggregate(
         n=table.count(), click=table.click.sum(), hash=table.hash.sum()
     )
     for key in _KEYS:
-        days = _dropped(sources, daily, key)
+        days = dropped(sources, daily, key)
         table = table.join(days, table.day == days[f"{key}_day"])
     lost_click = (table.click_drop == 1) & (table.click == 0)
     lost_hash = (table.hash_drop == 1) & (table.hash == 0)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 from measure.currency import minor_digits
 from measure.engine.expressions import moment
-from measure.reconcile.check import DeclaredCheck, money_text
+from measure.reconcile.check import DeclaredCheck, answer, money_text
 from measure.reconcile.sources import Sources
 from measure.results import Attribution, Check, Cohort, Credit, Outcome, Severity
 
@@ -41,32 +42,29 @@ def _answer(
     money: int | None = None,
 ) -> Check:
     """Flagged where there are rows, else passed."""
-    limit = sources.settings.evidence_rows
-    return Check(
-        code=declared.code,
-        title=declared.title,
-        outcome=Outcome.FLAGGED if rows else Outcome.PASSED,
-        message=message,
-        severity=declared.severity,
+    return answer(
+        declared,
+        Outcome.FLAGGED if rows else Outcome.PASSED,
+        message,
         rows=len(rows),
         money=money,
         currency=sources.currency,
-        disposition=declared.disposition,
-        anchor=declared.anchor,
-        evidence=tuple(rows[:limit]),
+        evidence=tuple(rows[: sources.settings.evidence_rows]),
     )
 
 
 def _not_applicable(declared: DeclaredCheck, reason: str) -> Check:
-    return Check(
-        code=declared.code,
-        title=declared.title,
-        outcome=Outcome.NOT_APPLICABLE,
-        message=f"Not applicable: {reason}.",
-        severity=declared.severity,
-        disposition=declared.disposition,
-        anchor=declared.anchor,
-    )
+    return answer(declared, Outcome.NOT_APPLICABLE, f"Not applicable: {reason}.")
+
+
+_of_credits = partial(
+    DeclaredCheck,
+    severity=Severity.WARNING,
+    needs={},
+    needs_attribution=True,
+    disposition="hold",
+)
+"""A check of an attribution that was handed in."""
 
 
 def _name(cohort: Cohort | None) -> str:
@@ -117,14 +115,10 @@ def _conserved(sources: Sources) -> Check:
     return _answer(declared, sources, text, rows, _minor(sources, gap))
 
 
-CREDIT_CONSERVATION = DeclaredCheck(
+CREDIT_CONSERVATION = _of_credits(
     code="J1",
     name="credit_conservation",
     title="Credits that do not add up",
-    severity=Severity.WARNING,
-    needs={},
-    needs_attribution=True,
-    disposition="hold",
     judge=_conserved,
 )
 
@@ -155,14 +149,10 @@ def _identified(sources: Sources) -> Check:
     return _answer(declared, sources, text, rows)
 
 
-CONVERTER_ONLY_PATHS = DeclaredCheck(
+CONVERTER_ONLY_PATHS = _of_credits(
     code="J2",
     name="converter_only_paths",
     title="Markov credits without journeys that failed",
-    severity=Severity.WARNING,
-    needs={},
-    needs_attribution=True,
-    disposition="hold",
     judge=_identified,
 )
 
@@ -223,13 +213,11 @@ def _moved(shares: Mapping[str, Mapping[str, float]], channels: Sequence[str]) -
     )
 
 
-MODEL_DISAGREEMENT = DeclaredCheck(
+MODEL_DISAGREEMENT = _of_credits(
     code="J3",
     name="model_disagreement",
     title="Models that disagree",
     severity=Severity.NOTE,
-    needs={},
-    needs_attribution=True,
     disposition="note",
     judge=_disagree,
 )
@@ -340,13 +328,9 @@ def _negative(sources: Sources) -> Check:
     return _answer(declared, sources, text, rows, _minor(sources, value))
 
 
-NEGATIVE_EFFECTS = DeclaredCheck(
+NEGATIVE_EFFECTS = _of_credits(
     code="J5",
     name="negative_effects",
     title="Negative or clamped effects",
-    severity=Severity.WARNING,
-    needs={},
-    needs_attribution=True,
-    disposition="hold",
     judge=_negative,
 )

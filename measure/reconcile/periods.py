@@ -8,6 +8,7 @@ from typing import Any
 from measure.currency import minor_digits
 from measure.engine.expressions import Table, cume_dist, ifelse, interval, least, window
 from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.completeness import shown_totals
 from measure.reconcile.sources import Sources, seconds_of
 from measure.results import Severity
 
@@ -119,7 +120,7 @@ def _booked(sources: Sources, column: str, name: str) -> Table:
 
 
 def _click_totals(sources: Sources) -> Table:
-    totals = sources.table("claim_totals")
+    totals = shown_totals(sources)
     return totals.filter(totals.date_basis == "click", totals.currency == sources.currency)
 
 

@@ -5,6 +5,9 @@ Evidence names the customer and the kind of identifier, never the identifier: it
 
 from __future__ import annotations
 
+from functools import partial
+
+from measure.engine.clear_text import IN_CLEAR
 from measure.engine.expressions import Table, interval, literal, or_
 from measure.reconcile.check import DeclaredCheck, Findings
 from measure.reconcile.consent import known_purposes, without_consent
@@ -15,7 +18,6 @@ HASHED = ("email_hash", "phone_hash")
 """Kinds of identifier that must be a SHA-256 digest in lower-case hexadecimal."""
 EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """SHA-256 of nothing (FIPS 180-4): an address that was missing when it was hashed."""
-_RAW = r"@|^[+(]?[0-9][0-9 ().\-/]{5,24}$"
 _DIGEST = r"^[0-9a-f]{64}$"
 _LOG = ("activation_id", "channel", "ts", "customer_id")
 _CONSENTS = ("customer_id", "purpose", "channel", "granted", "valid_from", "recorded_at")
@@ -139,26 +141,32 @@ def _identifiers(rows: Table) -> Findings:
     }
 
 
+_of_hashes = partial(
+    DeclaredCheck,
+    needs={"identities": ("customer_id", "kind", "identifier")},
+    disposition="hold",
+    empty="no identity is of a hashed kind",
+    examined=lambda sources: {"identities": _hashed(sources)},
+)
+"""A check of identifiers that are to be hashes."""
+
+
 def _raw(sources: Sources) -> Findings:
     known = _hashed(sources)
-    return _identifiers(known.filter(known.identifier.re_search(_RAW)))
+    return _identifiers(known.filter(known.identifier.re_search(IN_CLEAR)))
 
 
-RAW_IDENTIFIER = DeclaredCheck(
+RAW_IDENTIFIER = _of_hashes(
     code="H4",
     name="raw_pii_present",
     title="Addresses and numbers in place of hashes",
     severity=Severity.STOP,
-    needs={"identities": ("customer_id", "kind", "identifier")},
-    disposition="hold",
-    empty="no identity is of a hashed kind",
     passed="No hashed identity looks like an e-mail address or a telephone number",
     flagged=lambda tally: (
         f"{tally.of('identities', 'hashed identity', 'hashed identities')} look like an e-mail "
         "address or a telephone number in clear. Remove them, and load them hashed"
     ),
     find=_raw,
-    examined=lambda sources: {"identities": _hashed(sources)},
 )
 
 
@@ -168,19 +176,15 @@ def _malformed(sources: Sources) -> Findings:
     return _identifiers(known.filter(or_(~digest, known.identifier == EMPTY_HASH)))
 
 
-MALFORMED_HASH = DeclaredCheck(
+MALFORMED_HASH = _of_hashes(
     code="H5",
     name="hash_malformed",
     title="Hashes that cannot be one",
     severity=Severity.WARNING,
-    needs={"identities": ("customer_id", "kind", "identifier")},
-    disposition="hold",
-    empty="no identity is of a hashed kind",
     passed="Every hash has 64 lower-case hexadecimal digits and is not that of an empty text",
     flagged=lambda tally: (
         f"{tally.of('identities', 'hashed identity', 'hashed identities')} are not 64 lower-case "
         "hexadecimal digits, or are the hash of an empty text"
     ),
     find=_malformed,
-    examined=lambda sources: {"identities": _hashed(sources)},
 )

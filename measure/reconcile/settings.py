@@ -56,6 +56,10 @@ class Settings(Frozen):
     """An hour with less than this share of its usual rows is a gap in the log."""
     gap_least_rows: Annotated[int, Field(ge=1)] = 30
     """Usual rows that an hour must have before a gap can be told from chance."""
+    volume_step: Annotated[float, Field(gt=0)] = 0.2
+    """Share by which rows per unit of spend must change at a release to be called a step."""
+    volume_deviations: Annotated[float, Field(gt=0)] = 6.0
+    """Standard errors that such a step must exceed as well."""
     missing_jump: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Rise of a column's share of missing values within a day that is called a jump."""
     missing_least_rows: Annotated[int, Field(ge=1)] = 100
@@ -80,6 +84,8 @@ class Settings(Frozen):
     """Units per arm below which arms are not compared."""
     compared_p: Annotated[float, Field(gt=0, lt=1)] = 0.001
     """p below which arms differ by more than chance; divided among the arms compared."""
+    min_cell: Annotated[int, Field(ge=1)] = 50
+    """Conversions below which a cohort may not be published."""
     consent_lasts_days: Annotated[int, Field(ge=1)] | None = None
     """Age at which a consent must have been renewed (13 months are 396 days), where one is set."""
     identity_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = (
@@ -88,6 +94,18 @@ class Settings(Frozen):
         "phone_hash",
     )
     """Kinds of identifier that belong to one person; devices and households are shared."""
+    identity_customers: Annotated[int, Field(ge=2)] = 10
+    """Customers that may carry one identifier; one that more carry is shared and joins nobody."""
+    person_customers: Annotated[int, Field(ge=2)] = 5
+    """Customer ids of one person beyond which several people were taken for one."""
+    bridge_customers: Annotated[int, Field(ge=2)] = 3
+    """Customers on either side of an identifier that alone holds a person together."""
+    fragmented_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of orders by people with one identifier and no earlier touch that is still usual."""
+    link_least: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Match probability below which a link between customers counts for nothing."""
+    link_confidence: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Match probability below which credit over a link is weak."""
     click_id_patterns: dict[str, str] = Field(default_factory=dict)
     """Regular expression that click ids of a platform match, by platform."""
     click_id_people: Annotated[int, Field(ge=1)] = 1

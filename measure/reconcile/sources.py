@@ -1,8 +1,8 @@
 """The tables as the checks see them: optional columns filled in, one currency, orders matched.
 
-Nothing here runs a query except :attr:`Sources.currency`, :meth:`Sources.number`, and
-:attr:`Sources.orders` where there are rates of exchange; everything else is an expression that the
-data engine evaluates inside the check that uses it.
+What many checks ask for (orders, claims with their order and with their click) is computed once and
+kept in the engine; everything else is an expression that the engine evaluates inside the check that
+uses it. Only :attr:`Sources.currency`, :meth:`Sources.number` and the rates of exchange leave it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from measure.engine.clock_offsets import on_corrected_time
 from measure.engine.contracts import CONTRACTS, Kind
 from measure.engine.expressions import (
     Column,
@@ -27,6 +28,7 @@ from measure.reconcile.exchange import converted
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
+    from measure.people.identities import IdentityGraph
     from measure.reconcile.settings import ExperimentWindow, IncrementalRevenue, Settings
     from measure.results import Attribution
 
@@ -84,13 +86,26 @@ class Sources:
         return self._tables[name]
 
     def _completed(self, name: str) -> Table:
-        table = self.engine.table(name)
+        table = on_corrected_time(self.engine, name)
         absent = {
             column.name: null().cast(STORED_AS[column.kind])
             for column in CONTRACTS[name].columns
             if not column.required and column.name not in table.columns
         }
         return table.mutate(**absent) if absent else table
+
+    @cached_property
+    def identities(self) -> IdentityGraph:
+        """Who is one person; built once for all checks."""
+        from measure.people.identities import IdentityRules, identity_graph
+
+        kinds, most = self.settings.identity_kinds, self.settings.identity_customers
+        return identity_graph(self.engine, IdentityRules(kinds=kinds, most_customers=most))
+
+    @cached_property
+    def persons(self) -> Table:
+        """Persons of several customers: customer_id, person_key, customers."""
+        return self.engine.hold(self.identities.components.persons)
 
     def number(self, table: Table) -> int:
         """Count the rows of an expression, once for all checks that ask."""
@@ -162,9 +177,9 @@ class Sources:
             order_shipping=coalesce(first.shipping, 0),
             order_rate=null().cast("float64"),
         )
-        if not self.has("rates"):
-            return orders
-        return converted(self.engine, orders, self.table("rates"), self.currency)
+        if self.has("rates"):
+            orders = converted(self.engine, orders, self.table("rates"), self.currency)
+        return self.engine.materialize(orders)
 
     @cached_property
     def matched_claims(self) -> Table:
@@ -179,7 +194,8 @@ class Sources:
         claims = claims.mutate(wanted=coalesce(claims.order_id, claims.clicked_order))
         claims = claims.drop("clicked_claim", "clicked_order")
         orders = self.orders
-        return claims.left_join(orders, claims.wanted == orders.matched_order)
+        matched = claims.left_join(orders, claims.wanted == orders.matched_order)
+        return self.engine.materialize(matched)
 
     def _orders_by_click(self) -> Table:
         """For claims without an order id: the order that their click led to."""
@@ -203,6 +219,11 @@ class Sources:
         ranked = pairs.mutate(position=row_number().over(order))
         nearest = ranked.filter(ranked.position == 0)
         return nearest.select(clicked_claim="claim_id", clicked_order="found_order")
+
+    @cached_property
+    def claim_clicks(self) -> Table:
+        """The activation behind the click id of each claim, see :meth:`clicks_of`."""
+        return self.engine.materialize(self.clicks_of(self.claims, "claim_id"))
 
     def clicks_of(self, table: Table, id_column: str) -> Table:
         """The activation behind the click id of each row: its id, time, customer and channel.

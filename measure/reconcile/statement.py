@@ -27,7 +27,7 @@ from measure.reconcile.clocks import (
     IMPOSSIBLE_TIME,
     LATE_ARRIVAL,
 )
-from measure.reconcile.completeness import LOG_GAP, MISSING_DRIFT, SAMPLED
+from measure.reconcile.completeness import LOG_GAP, MISSING_DRIFT, SAMPLED, SUPPRESSED
 from measure.reconcile.consent import TOUCH_WITHOUT_CONSENT
 from measure.reconcile.copies import (
     BROWSER_SERVER_DUPLICATE,
@@ -49,6 +49,12 @@ from measure.reconcile.existence import (
     ORDER_WITHOUT_CLAIM,
     ORPHAN_TOUCH,
 )
+from measure.reconcile.identities import (
+    FRAGMENTATION,
+    LOW_CONFIDENCE_CREDIT,
+    MERGE_CONFLICT,
+    OVERMERGE,
+)
 from measure.reconcile.integrity import (
     CONTROL_CONTAMINATION,
     CROSS_ARM_PERSON,
@@ -65,9 +71,14 @@ from measure.reconcile.models import (
 )
 from measure.reconcile.periods import DATE_BASIS, IMMATURE, OUTSIDE_FLIGHT, TOO_FAST
 from measure.reconcile.privacy import EXPIRED, MALFORMED_HASH, RAW_IDENTIFIER, WITHDRAWN
+from measure.reconcile.protected import HASH_OF_ANOTHER_WRITING, SMALL_CELL, TO_BE_SPARED
+from measure.reconcile.releases import VOLUME_STEP
 from measure.reconcile.settings import ExperimentWindow, IncrementalRevenue, Settings
+from measure.reconcile.skew import clock_notes
 from measure.reconcile.sources import Sources
 from measure.reconcile.spending import CURRENCY_MISMATCH, SPEND_VS_LOG_COST
+from measure.reconcile.spillover import GEO_SPILLOVER, LIST_DRIFT
+from measure.reconcile.time_zones import TIME_ZONE
 from measure.reconcile.timing import CONVERSION_BEFORE_TOUCH, OUTSIDE_WINDOW
 from measure.reconcile.traffic import (
     CLOCKWORK_TRAFFIC,
@@ -108,13 +119,16 @@ CATALOGUE: tuple[DeclaredCheck, ...] = (
     IMPOSSIBLE_TIME,
     LATE_ARRIVAL,
     CLOCK_SKEW,
+    TIME_ZONE,
     CHANGED_CLOCKS,
     DATE_BASIS,
     TOO_FAST,
     IMMATURE,
     LOG_GAP,
+    VOLUME_STEP,
     MISSING_DRIFT,
     SAMPLED,
+    SUPPRESSED,
     LISTED_TRAFFIC,
     CLOCKWORK_TRAFFIC,
     SUSPECTED_TRAFFIC,
@@ -139,11 +153,20 @@ CATALOGUE: tuple[DeclaredCheck, ...] = (
     SAMPLE_RATIO_MISMATCH,
     PRE_PERIOD,
     CONCURRENT,
+    GEO_SPILLOVER,
+    LIST_DRIFT,
     TOUCH_WITHOUT_CONSENT,
     WITHDRAWN,
     EXPIRED,
     RAW_IDENTIFIER,
     MALFORMED_HASH,
+    HASH_OF_ANOTHER_WRITING,
+    SMALL_CELL,
+    TO_BE_SPARED,
+    FRAGMENTATION,
+    OVERMERGE,
+    MERGE_CONFLICT,
+    LOW_CONFIDENCE_CREDIT,
     CREDIT_CONSERVATION,
     CONVERTER_ONLY_PATHS,
     MODEL_DISAGREEMENT,
@@ -151,7 +174,9 @@ CATALOGUE: tuple[DeclaredCheck, ...] = (
     NEGATIVE_EFFECTS,
 )
 """All checks, in the order in which money counts under them."""
-WITHOUT_MONEY = frozenset({"C7", "C9", "D3", "G2", "G3", "G4", "G5", "H4", "H5"})
+WITHOUT_MONEY = frozenset(
+    {"C7", "C9", "D3", "G2", "G3", "G4", "G5", "G9", "H4", "H5", "H6", "I2", "I3"}
+)
 """Checks that put no sum in question: what they cost, if anything, only an analysis can price."""
 
 
@@ -179,15 +204,15 @@ def reconcile(
     ran = [run(declared, sources) for declared in CATALOGUE]
     ledger = count_once(sources, ran)
     return Reconciliation(
-        checks=tuple(_priced(one, ledger, sources.currency) for one in ran),
+        checks=tuple(priced(one, ledger, sources.currency) for one in ran),
         bridge=build_bridge(sources, ran, ledger, incremental),
         currency=sources.currency,
         settings={**settings.model_dump(mode="json"), "currency": sources.currency},
-        notes=_notes(sources, ran, incremental),
+        notes=(*_notes(sources, ran, incremental), *clock_notes(engine)),
     )
 
 
-def _priced(one: Ran, ledger: Ledger, currency: str) -> Check:
+def priced(one: Ran, ledger: Ledger, currency: str) -> Check:
     """Complete a check with its money, counted once, and say what counts elsewhere."""
     check, code = one.result, one.declared.code
     if not one.answered or code in WITHOUT_MONEY or one.declared.judge is not None:

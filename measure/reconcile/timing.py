@@ -25,7 +25,7 @@ def _claims_before_touch(sources: Sources) -> Table:
     if not orders:
         claims = claims.mutate(ordered_at=null().cast(_TIME))
     if sources.has("activations"):
-        clicks = sources.clicks_of(sources.claims, "claim_id")
+        clicks = sources.claim_clicks
         claims = claims.left_join(clicks, claims.claim_id == clicks.clicker)
     else:
         claims = claims.mutate(

@@ -7,6 +7,8 @@ invalid traffic is a suspicion with a score, so it is held and never dropped by 
 
 from __future__ import annotations
 
+from functools import partial
+
 from measure.engine.expressions import (
     Table,
     cume_dist,
@@ -19,6 +21,7 @@ from measure.engine.expressions import (
 )
 from measure.reconcile.check import DeclaredCheck, Findings, Tally, money_text
 from measure.reconcile.sources import Sources, seconds_of
+from measure.reconcile.touches import flagged_touches, logged, logged_clicks
 from measure.results import Severity
 
 NETWORKS = ("data_centre", "internal")
@@ -30,26 +33,12 @@ _LOG = ("activation_id", "platform", "kind", "ts", "customer_id")
 
 def _touches_and_claims(sources: Sources, touches: Table) -> Findings:
     """Touches at their cost, and the claims whose click is one of them."""
-    found = {
-        "activations": touches.select(
-            entity_id=touches.activation_id,
-            raw_id=touches.activation_id,
-            amount=sources.cost_of(touches),
-            whole=1,
-            platform=touches.platform,
-            campaign=touches.campaign,
-            kind=touches.kind,
-            customer_id=touches.customer_id,
-            ts=touches.ts,
-        )
-    }
-    if sources.has("claims"):
-        found["claims"] = _claims_on(sources, touches)
-    return found
+    found = flagged_touches(sources, touches)
+    return {**found, "claims": _claims_on(sources, touches)} if sources.has("claims") else found
 
 
 def _claims_on(sources: Sources, touches: Table) -> Table:
-    claims, clicks = sources.claims, sources.clicks_of(sources.claims, "claim_id")
+    claims, clicks = sources.claims, sources.claim_clicks
     ids = touches.select(touched="activation_id").distinct()
     clicks = clicks.semi_join(ids, clicks.click_activation == ids.touched)
     hit = claims.join(clicks, claims.claim_id == clicks.clicker)
@@ -73,6 +62,18 @@ def _with_claims(tally: Tally, text: str) -> str:
     return f"{text}; {number:,} {'claim rests' if number == 1 else 'claims rest'} on them ({worth})"
 
 
+_invalid = partial(
+    DeclaredCheck,
+    severity=Severity.WARNING,
+    needs={"activations": _LOG},
+    disposition="drop",
+    counts=("activations",),
+)
+"""A check of general invalid traffic: its touches and the claims on them go."""
+_suspicious = partial(_invalid, disposition="hold", stays=True)
+"""A check of what may be invalid traffic: nothing goes before someone looked."""
+
+
 def _listed(sources: Sources) -> Findings:
     log = sources.table("activations")
     bad = log.filter(or_(log.network.isin(NETWORKS), log.agent.isin(AGENTS)))
@@ -91,14 +92,10 @@ def _listed_sentence(tally: Tally) -> str:
     )
 
 
-LISTED_TRAFFIC = DeclaredCheck(
+LISTED_TRAFFIC = _invalid(
     code="E1",
     name="givt_list",
     title="Touches by machines that say so",
-    severity=Severity.WARNING,
-    needs={"activations": _LOG},
-    disposition="drop",
-    counts=("activations",),
     empty="no activation says which network or agent it came from",
     passed="No touch comes from a listed network or agent",
     flagged=_listed_sentence,
@@ -107,14 +104,9 @@ LISTED_TRAFFIC = DeclaredCheck(
 )
 
 
-def _clicks(sources: Sources) -> Table:
-    log = sources.table("activations")
-    return log.filter(log.kind == "click")
-
-
 def _clockwork(sources: Sources) -> Findings:
     """Clicks of a person on one platform whose gaps are all the same to a second."""
-    clicks, who = _clicks(sources), ["customer_id", "platform"]
+    clicks, who = logged_clicks(sources)["activations"], ["customer_id", "platform"]
     second = seconds_of(clicks.ts)
     order = window(group_by=who, order_by=["ts", "activation_id"])
     gaps = clicks.mutate(second=second).mutate(before=second.lag().over(order))
@@ -137,19 +129,15 @@ def _clockwork_sentence(tally: Tally) -> str:
     )
 
 
-CLOCKWORK_TRAFFIC = DeclaredCheck(
+CLOCKWORK_TRAFFIC = _invalid(
     code="E2",
     name="givt_activity",
     title="Clicks like clockwork",
-    severity=Severity.WARNING,
-    needs={"activations": _LOG},
-    disposition="drop",
-    counts=("activations",),
     empty="the activation log has no clicks",
     passed="Nobody clicks at a constant interval",
     flagged=_clockwork_sentence,
     find=_clockwork,
-    examined=lambda sources: {"activations": _clicks(sources)},
+    examined=logged_clicks,
 )
 
 
@@ -171,15 +159,11 @@ def _scored(sources: Sources) -> Findings:
     return {"activations": log.semi_join(people, log.customer_id == people.known)}
 
 
-SUSPECTED_TRAFFIC = DeclaredCheck(
+SUSPECTED_TRAFFIC = _suspicious(
     code="E3",
     name="sivt_score",
     title="Touches under suspicion",
-    severity=Severity.WARNING,
     needs={"activations": _LOG, "scores": ("unit_id", "model", "score")},
-    disposition="hold",
-    stays=True,
-    counts=("activations",),
     empty="nobody in the log has a score of the model for invalid traffic",
     passed="No score of invalid traffic lies above the threshold",
     flagged=lambda tally: _with_claims(
@@ -335,15 +319,10 @@ def _too_many(sources: Sources) -> Findings:
     return _touches_and_claims(sources, log.semi_join(many, log.customer_id == many.busy))
 
 
-FREQUENCY_OUTLIER = DeclaredCheck(
+FREQUENCY_OUTLIER = _suspicious(
     code="E9",
     name="frequency_outlier",
     title="People with impossibly many touches",
-    severity=Severity.WARNING,
-    needs={"activations": _LOG},
-    disposition="hold",
-    stays=True,
-    counts=("activations",),
     passed="Nobody has many times the touches of others",
     flagged=lambda tally: _with_claims(
         tally,
@@ -351,5 +330,5 @@ FREQUENCY_OUTLIER = DeclaredCheck(
         "touches of others (a shared device, a bot, or several people merged)",
     ),
     find=_too_many,
-    examined=lambda sources: {"activations": sources.table("activations")},
+    examined=logged,
 )

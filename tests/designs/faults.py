@@ -69,6 +69,18 @@ BROKEN = [
     ),
     (
         "sequential: false",
+        "strata: [channel]",
+        "sequential",
+        "strata: is for post_stratification; add it to estimators or remove it",
+    ),
+    (
+        "sequential: false",
+        "observational: {unmeasured: [mood]}",
+        "sequential",
+        "unmeasured: names of the graph, and there is none; write graph",
+    ),
+    (
+        "sequential: false",
         "bayes: {effect: weakly}",
         "sequential",
         "plan.bayes.effect: 'weakly' is not supported. Did you mean 'weak'?",

@@ -27,6 +27,7 @@ MATRIX = {
     "assign": "y---",
     "read_persons": "y---",
     "export_audience": "y---",
+    "erase_person": "---y",
     "verify_audit": "-y-y",
 }
 

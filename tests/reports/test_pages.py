@@ -136,11 +136,16 @@ def test_the_reading_order_of_an_experiment() -> None:
     assert places == sorted(places)
 
 
+SOUND = ("push-new-2025", "womens-email-2008")
+
+
 def test_a_page_whose_checks_failed_leads_with_that_and_shows_no_lift() -> None:
     page = PAGES["experiment-sms-reminder-2025.html"]
     text = text_of(page)
     assert "No conclusion can be drawn: the arms did not receive" in text
-    for withheld in ("Lift", "Difference in means", "€0.31", "interval runs"):
+    sound = " ".join(text_of(PAGES[f"experiment-{key}.html"]) for key in SOUND)
+    for withheld in ("Lift", "Difference", "€0.31", "interval runs", "Every metric, every method"):
+        assert withheld in sound
         assert withheld not in text.partition("How this was measured")[0]
     assert "experiment-sms-reminder-2025-estimates.csv" not in FILES
     assert "svg" not in {e.tag for e in read(page).elements if e.attributes.get("role")}

@@ -40,8 +40,14 @@ def assign(
         raise InputError("--out goes with --ids; the population's arms are in table assignments.")
     found = assign_everybody(workspace, entry)
     rows = [(name, f"{n:,}") for name, n in found.units.items()]
-    document = {"schema_version": SCHEMA_VERSION, "experiment": key, "units": found.units}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "experiment": key,
+        "units": found.units,
+        "consent": found.consent,
+    }
     lines = [*table(("outcome", "units"), rows), "", "Loaded into assignments."]
+    lines.append(str(found.consent["message"]))
     if found.balance is not None:
         document["balance"] = found.balance.to_dict()
         lines += ["", *_balance_lines(found.balance)]

@@ -11,6 +11,7 @@ from measure.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from measure.engine.loading import LoadReport
+    from measure.engine.local_time import Epoch
 
 
 def init(folder: Path, *, time_zone: str, currency: str, json: str | None) -> None:
@@ -30,13 +31,22 @@ def init(folder: Path, *, time_zone: str, currency: str, json: str | None) -> No
     )
 
 
-def load(table: str, files: list[Path], *, json: str | None) -> None:
+def load(
+    table: str,
+    files: list[Path],
+    *,
+    time_zone: str | None,
+    epoch: Epoch | None,
+    json: str | None,
+) -> None:
     """Load files exactly once and account for every row."""
     from console.workspace import Workspace
     from measure.engine.loading import Warehouse
+    from measure.engine.local_time import Reading
 
     check_destination(json)
-    reports = Warehouse(Workspace.find().warehouse).load(table, files)
+    reading = Reading(time_zone, epoch)
+    reports = Warehouse(Workspace.find().warehouse).load(table, files, reading)
     lines = []
     for report in reports:
         if report.already_loaded:

@@ -13,7 +13,7 @@ code     flagged when                                             severity
 ``O8``   a planted confounder takes an effect away                warning
 ``O9``   a weak unmeasured confounder would suffice               warning
 ``O10``  estimators disagree                                      warning
-``O11``  instruments hardly move the treatment                    warning
+``O11``  instruments hardly move the treatment                    warning, withholds
 =======  =======================================================  =====================
 """
 
@@ -27,7 +27,7 @@ from measure.incrementality.observational.comparing import (
     AGREEMENT,
     STRONG_INSTRUMENT,
     WEAK,
-    Comparison,
+    Compared,
 )
 from measure.incrementality.observational.graph import CausalGraph
 from measure.results import Check, Outcome, Severity
@@ -49,9 +49,7 @@ TITLES = {
 Row = Mapping[str, Any]
 
 
-def observational_checks(
-    graph: CausalGraph, comparisons: Sequence[Comparison]
-) -> tuple[Check, ...]:
+def observational_checks(graph: CausalGraph, comparisons: Sequence[Compared]) -> tuple[Check, ...]:
     """All checks, in order of their codes."""
     judged = tuple(_judged(code, comparisons, *texts) for code, texts in _TEXTS.items())
     return (_identification(comparisons), _colliders(graph, comparisons), *judged)
@@ -78,7 +76,7 @@ def _replaced(check: Check, message: str) -> Check:
     )
 
 
-def _identification(comparisons: Sequence[Comparison]) -> Check:
+def _identification(comparisons: Sequence[Compared]) -> Check:
     found = {one.metric: one.identified for one in comparisons}
     shown = "; ".join(f"{metric}: {one.estimand}" for metric, one in found.items())
     rows = tuple(
@@ -90,7 +88,7 @@ def _identification(comparisons: Sequence[Comparison]) -> Check:
     )
 
 
-def _colliders(graph: CausalGraph, comparisons: Sequence[Comparison]) -> Check:
+def _colliders(graph: CausalGraph, comparisons: Sequence[Compared]) -> Check:
     if not graph.given:
         message = (
             "No graph was given: every covariate is taken as a cause of treatment and metrics."
@@ -115,7 +113,7 @@ def _colliders(graph: CausalGraph, comparisons: Sequence[Comparison]) -> Check:
 
 def _judged(
     code: str,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[Compared],
     absent: str,
     passed: Callable[[Sequence[Row]], str],
     flagged: Callable[[Row], str],
@@ -223,26 +221,20 @@ def _placebo_flagged(row: Row) -> str:
     )
 
 
-def _noise_passed(rows: Sequence[Row]) -> str:
-    return (
-        f"A covariate of noise moves no estimate by more than "
-        f"{_worst(rows, 'standard_errors'):.2f} standard errors "
-        f"(limit {refute.COMMON_CAUSE_LIMIT:g})."
-    )
+def _unmoved(what: str, limit: float) -> Callable[[Sequence[Row]], str]:
+    """How far refits went at most; ``what`` opens the sentence."""
+
+    def passed(rows: Sequence[Row]) -> str:
+        worst = _worst(rows, "standard_errors")
+        return f"{what} by more than {worst:.2f} standard errors (limit {limit:g})."
+
+    return passed
 
 
 def _moved_flagged(row: Row) -> str:
-    return (
-        f"{_of(row)}: the estimate moves to {_signed(row['mean'])}, by "
-        f"{abs(row['standard_errors']):.1f} standard errors."
-    )
-
-
-def _subsets_passed(rows: Sequence[Row]) -> str:
-    return (
-        f"On four fifths of the units no estimate moves by more than "
-        f"{_worst(rows, 'standard_errors'):.2f} standard errors (limit {refute.SUBSET_LIMIT:g})."
-    )
+    where = "" if row["mean"] is None else f" to {_signed(row['mean'])},"
+    by = f"{abs(row['standard_errors']):.1f} standard errors"
+    return f"{_of(row)}: the estimate moves{where} by {by}."
 
 
 def _planted_passed(rows: Sequence[Row]) -> str:
@@ -300,7 +292,7 @@ def _instrument_passed(rows: Sequence[Row]) -> str:
 def _instrument_flagged(row: Row) -> str:
     return (
         f"{row['metric']}, {row['arm']}: the instruments hardly move the treatment "
-        f"(F = {row['first_stage_f']:.1f}, limit {STRONG_INSTRUMENT:g}); intervals mislead."
+        f"(F = {row['first_stage_f']:.1f}, limit {STRONG_INSTRUMENT:g}); estimates are withheld."
     )
 
 
@@ -309,8 +301,16 @@ _TEXTS: Mapping[str, tuple[str, Callable[[Sequence[Row]], str], Callable[[Row], 
     "O3": (_NOT_ADJUSTED, _overlap_passed, _overlap_flagged),
     "O4": ("No covariate is held equal.", _balance_passed, _balance_flagged),
     "O5": (_NOT_ADJUSTED, _placebo_passed, _placebo_flagged),
-    "O6": ("There is no estimate to refute.", _noise_passed, _moved_flagged),
-    "O7": ("There is no estimate to refute.", _subsets_passed, _moved_flagged),
+    "O6": (
+        "There is no estimate to refute.",
+        _unmoved("A covariate of noise moves no estimate", refute.COMMON_CAUSE_LIMIT),
+        _moved_flagged,
+    ),
+    "O7": (
+        "There is no estimate to refute.",
+        _unmoved("On four fifths of the units no estimate moves", refute.SUBSET_LIMIT),
+        _moved_flagged,
+    ),
     "O8": (
         "No interval leaves out zero, or no covariate tells how strong a confounder may be.",
         _planted_passed,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from measure.incrementality.contrast import Contrast, Inference, StudentT, infer
+from measure.incrementality.notes import joined
 from measure.incrementality.observational import balance, refute, sensitivity
 from measure.incrementality.observational.effects import Effects, Fit, Number
 from measure.incrementality.observational.identify import Identified
@@ -47,7 +48,7 @@ FEWEST = 30
 FEWEST_VARYING = 10
 """Units per arm that must differ from the commonest value."""
 STRONG_INSTRUMENT = 10.0
-"""First-stage F below which intervals mislead (Staiger and Stock 1997)."""
+"""First-stage F below which there is no estimate (Staiger and Stock 1997)."""
 WEAK = 0.05
 """Robustness value below which hardly any confounder is needed."""
 AGREEMENT = 2.0
@@ -65,7 +66,7 @@ class Estimated:
 
 
 @dataclass(eq=False)
-class Comparison:
+class Compared:
     """What was found for one metric and arm.
 
     ``sample`` are the units compared, ``base`` the mean outcome without treatment, ``unadjusted``
@@ -78,6 +79,7 @@ class Comparison:
     identified: Identified
     sample: Sample
     level: float
+    lifts: Literal["delta", "log"] = "delta"
     base: Number | None = None
     unadjusted: float | None = None
     estimated: list[Estimated] = field(default_factory=list)
@@ -103,7 +105,7 @@ class Comparison:
                 yield one.estimator, one.effects
 
 
-def compare_adjusted(found: Comparison, estimators: tuple[str, ...]) -> None:
+def compare_adjusted(found: Compared, estimators: tuple[str, ...]) -> None:
     """Hold the covariates equal, each estimator in its way, on the units that overlap."""
     whole = found.sample
     refusal = refusal_of(whole)
@@ -127,9 +129,14 @@ def compare_adjusted(found: Comparison, estimators: tuple[str, ...]) -> None:
         found.estimated.append(_run(name, ADJUSTING[name], found.sample, note))
 
 
-def compare_instrumented(found: Comparison, sample: Sample) -> None:
+def compare_instrumented(found: Compared, sample: Sample) -> None:
     """Use the instruments, and say how strong they are."""
     refusal = refusal_of(sample)
+    if refusal is None:
+        strength = first_stage(sample)
+        found.add("O11", {"first_stage_f": strength}, held=strength >= STRONG_INSTRUMENT)
+        if not strength >= STRONG_INSTRUMENT:
+            refusal = Status.INSUFFICIENT, _weak_note(strength)
     for name, fit in INSTRUMENTAL.items():
         if refusal is None and name == "doubly_robust_instrument":
             refusal = _no_binary_instrument(sample)
@@ -137,40 +144,41 @@ def compare_instrumented(found: Comparison, sample: Sample) -> None:
             found.estimated.append(Estimated(name, *refusal))
             continue
         found.estimated.append(_run(name, fit, sample, "effect on those whom the instrument moves"))
-    if refusal_of(sample) is None:
-        strength = first_stage(sample)
-        found.add("O11", {"first_stage_f": strength}, held=strength >= STRONG_INSTRUMENT)
 
 
-def refute_adjusted(found: Comparison) -> None:
+def refute_adjusted(found: Compared) -> None:
     """Every refuter on every estimator, then what a confounder would have to be like."""
     sample = refute.quick(found.sample)
     rest = partialled(sample) if found.base is not None else None
     known = sensitivity.strongest(sample, rest) if rest is not None else None
+    refuted: set[str] = set()
     for name, effects in found.adjusted():
         fit = ADJUSTING[name]
         attempt = refute.placebo(sample, fit, name)
         found.add("O5", {"estimator": name, **attempt.figures}, held=attempt.held)
-        _try_to_move(found, sample, name, fit)
+        _try_to_move(found, sample, name, fit, shown=attempt.held)
+        if not attempt.held:  # its estimates are withheld, so nothing else may show them
+            refuted.add(name)
+            continue
         quantile = found.quantile(effects)
         if known is not None and abs(effects.everybody[0]) > quantile * effects.everybody[1]:
             attempt = refute.planted_confounders(sample, fit, known[1], effects, quantile)
             row = {"estimator": name, "as_strong_as": known[0], **attempt.figures}
             found.add("O8", row, held=attempt.held)
         _judge_strength(found, name, effects)
-    _judge_agreement(found)
+    _judge_agreement(found, refuted)
 
 
-def refute_instrumented(found: Comparison, sample: Sample) -> None:
+def refute_instrumented(found: Compared, sample: Sample) -> None:
     """Noise and subsets; placebo and planted confounders are about adjustment."""
     sample = refute.quick(sample)
     for one in found.estimated:
         if one.effects is None or one.estimator not in INSTRUMENTAL:
             continue
-        _try_to_move(found, sample, one.estimator, INSTRUMENTAL[one.estimator])
+        _try_to_move(found, sample, one.estimator, INSTRUMENTAL[one.estimator], shown=True)
 
 
-def _try_to_move(found: Comparison, sample: Sample, name: str, fit: Fit) -> None:
+def _try_to_move(found: Compared, sample: Sample, name: str, fit: Fit, *, shown: bool) -> None:
     """Noise and subsets, held against a fit on the same data as it is."""
     unchanged = fit(sample)
     attempts = {
@@ -178,7 +186,8 @@ def _try_to_move(found: Comparison, sample: Sample, name: str, fit: Fit) -> None
         "O7": refute.subsets(sample, fit, unchanged, name),
     }
     for code, attempt in attempts.items():
-        found.add(code, {"estimator": name, **attempt.figures}, held=attempt.held)
+        figures = {**attempt.figures} if shown else {**attempt.figures, "mean": None}
+        found.add(code, {"estimator": name, **figures}, held=attempt.held)
 
 
 def refusal_of(sample: Sample, where: str = "") -> tuple[Status, str] | None:
@@ -205,7 +214,7 @@ def refusal_in(sample: Sample, mask: NDArray[np.bool_]) -> tuple[Status, str] | 
     return refusal_of(bare, "of the cohort ")
 
 
-def inference(found: Comparison, effects: Effects, number: Number) -> Inference:
+def inference(found: Compared, effects: Effects, number: Number) -> Inference:
     """Interval and lift of an effect.
 
     The lift is over the level without treatment; its error adds both errors as if they went
@@ -218,7 +227,8 @@ def inference(found: Comparison, effects: Effects, number: Number) -> Inference:
         relative = value / abs(level)
         relative_se = se / abs(level) + abs(value) * level_se / level**2
     contrast = Contrast(value, se, effects.dof, relative, relative_se)
-    return infer(contrast, StudentT(effects.dof), found.level)
+    told = infer(contrast, StudentT(effects.dof), found.level)
+    return told if found.base is None else told.with_lift(found.lifts, found.base[0])
 
 
 def _run(name: str, fit: Fit, sample: Sample, note: str) -> Estimated:
@@ -226,9 +236,7 @@ def _run(name: str, fit: Fit, sample: Sample, note: str) -> Estimated:
     value, se = effects.everybody
     if not (math.isfinite(value) and math.isfinite(se) and se > 0):
         return Estimated(name, Status.DEGENERATE, "nothing is left once the covariates are out")
-    return Estimated(
-        name, Status.OK, "; ".join(part for part in (note, effects.note) if part), effects
-    )
+    return Estimated(name, Status.OK, joined(note, effects.note), effects)
 
 
 def _overlaps(row: Mapping[str, Any]) -> bool:
@@ -244,13 +252,20 @@ def _trimmed_note(trimmed: int) -> str:
     return f"{trimmed:,} {'unit' if trimmed == 1 else 'units'} without a counterpart left out"
 
 
+def _weak_note(strength: float) -> str:
+    return (
+        f"the instruments hardly move the treatment: F = {strength:.1f}, must be at least "
+        f"{STRONG_INSTRUMENT:.0f}"
+    )
+
+
 def _no_binary_instrument(sample: Sample) -> tuple[Status, str] | None:
     if sample.instruments.shape[1] == 1 and len(np.unique(sample.instruments)) == 2:
         return None
     return Status.INSUFFICIENT, "needs one instrument with two values"
 
 
-def _judge_strength(found: Comparison, name: str, effects: Effects) -> None:
+def _judge_strength(found: Compared, name: str, effects: Effects) -> None:
     """Robustness values of the linear and the partialling-out estimate, and an E-value."""
     value, se = effects.everybody
     row: dict[str, Any] = {"estimator": name}
@@ -273,8 +288,8 @@ def _judge_strength(found: Comparison, name: str, effects: Effects) -> None:
     found.add("O9", row, held=held)
 
 
-def _judge_agreement(found: Comparison) -> None:
-    usable = list(found.adjusted())
+def _judge_agreement(found: Compared, refuted: Collection[str]) -> None:
+    usable = [(name, effects) for name, effects in found.adjusted() if name not in refuted]
     if len(usable) < 2:
         return
     values = [effects.everybody[0] for _, effects in usable]

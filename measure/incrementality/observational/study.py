@@ -15,7 +15,7 @@ from measure.incrementality.observational.checks import (
 )
 from measure.incrementality.observational.comparing import (
     INSTRUMENTAL,
-    Comparison,
+    Compared,
     Estimated,
     compare_adjusted,
     compare_instrumented,
@@ -67,7 +67,7 @@ def observe(cells: Cells, declared: Observational, told: Callable[[str], None]) 
     return Study(checks, estimates, _provenance(graph, identified))
 
 
-def _compare(cells: Cells, declared: Observational, identified: Identified, arm: str) -> Comparison:
+def _compare(cells: Cells, declared: Observational, identified: Identified, arm: str) -> Compared:
     plan = cells.plan
 
     def units(held: tuple[str, ...], instruments: tuple[str, ...]) -> Sample:
@@ -78,7 +78,7 @@ def _compare(cells: Cells, declared: Observational, identified: Identified, arm:
 
     adjustable = tuple(name for name in declared.running if name not in INSTRUMENTAL)
     sample = units(identified.adjustment or (), ())
-    found = Comparison(identified.metric, arm, identified, sample, plan.ci_level)
+    found = Compared(identified.metric, arm, identified, sample, plan.ci_level, plan.relative)
     if identified.adjustment is None:
         note = "the graph leaves a path open that no covariate closes"
         found.estimated += [Estimated(name, Status.INVALID, note) for name in adjustable]
@@ -110,7 +110,7 @@ def _plain_checks(cells: Cells) -> tuple[Check, ...]:
     return tuple(found)
 
 
-def _estimates(plan: AnalysisPlan, found: Comparison) -> Iterator[Estimate]:
+def _estimates(plan: AnalysisPlan, found: Compared) -> Iterator[Estimate]:
     """Everybody first, then cohorts, by estimator."""
     placebos = found.attempts.get("O5", [])
     refuted = {row["estimator"] for row in placebos if not row["held"]}
@@ -135,13 +135,13 @@ def _estimates(plan: AnalysisPlan, found: Comparison) -> Iterator[Estimate]:
             yield _estimate(plan, found, one, part, cohort, status, note, numbers)
 
 
-def _everybody(plan: AnalysisPlan, found: Comparison, one: Estimated) -> Estimate:
+def _everybody(plan: AnalysisPlan, found: Compared, one: Estimated) -> Estimate:
     numbers = {} if one.effects is None else _numbers(found, one, one.effects.everybody, lift=True)
     return _estimate(plan, found, one, found.sample, None, one.status, one.note, numbers)
 
 
 def _numbers(
-    found: Comparison, one: Estimated, number: tuple[float, float], *, lift: bool
+    found: Compared, one: Estimated, number: tuple[float, float], *, lift: bool
 ) -> dict[str, float | None]:
     """Fields of an estimate; the lift is known for everybody only, and not for instruments."""
     effects = one.effects
@@ -154,7 +154,7 @@ def _numbers(
 
 def _estimate(
     plan: AnalysisPlan,
-    found: Comparison,
+    found: Compared,
     one: Estimated,
     sample: Sample,
     cohort: Cohort | None,

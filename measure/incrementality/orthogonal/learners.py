@@ -88,22 +88,7 @@ def cross_fit(
 
     ``usable`` holds per dimension the cohort codes to estimate; the others get NaN.
     """
-    outcome = rows.outcomes[metric]
-    position = np.full(len(rows.arms), -1, dtype=np.int64)
-    position[list(arms)] = np.arange(len(arms))
-    treatment = position[rows.arm]
-    kept = (treatment >= 0) & ~np.isnan(outcome)
-    codes = [rows.dimensions[name][0][kept] for name in rows.dimensions]
-    features = np.column_stack([np.zeros(int(kept.sum())), *codes]).astype(float)
-    exposure = rows.exposures.get(metric, np.empty(0))
-    sample = Sample(
-        outcome[kept],
-        treatment[kept],
-        features,
-        rows.covariates[kept],
-        exposure[kept] if len(exposure) else exposure,
-        seed % 2**31,
-    )
+    kept, sample = _sample(rows, metric, arms, seed)
     with econml_border():
         model = learner(sample)
         one, error = model.effects(Ones())
@@ -115,9 +100,30 @@ def cross_fit(
             for chunk in _chunks(usable.get(name, np.empty(0, dtype=np.int64))):
                 found = model.effects(Dummies(place, chunk))
                 point[name][:, chunk], se[name][:, chunk] = found
-        residual = np.full(len(outcome), np.nan)
+        residual = np.full(len(kept), np.nan)
         residual[kept] = model.residual
     return CrossFit(tuple(arms), point, se, residual)
+
+
+def _sample(
+    rows: Rows, metric: str, arms: Sequence[int], seed: int
+) -> tuple[NDArray[np.bool_], Sample]:
+    """Which rows (n,) take part, and what a learner sees of them."""
+    outcome = rows.outcomes[metric]
+    position = np.full(len(rows.arms), -1, dtype=np.int64)
+    position[list(arms)] = np.arange(len(arms))
+    treatment = position[rows.arm]
+    kept = (treatment >= 0) & ~np.isnan(outcome)
+    codes = [rows.dimensions[name][0][kept] for name in rows.dimensions]
+    exposure = rows.exposures.get(metric, np.empty(0))
+    return kept, Sample(
+        outcome[kept],
+        treatment[kept],
+        np.column_stack([np.zeros(int(kept.sum())), *codes]).astype(float),
+        rows.covariates[kept],
+        exposure[kept] if len(exposure) else exposure,
+        seed % 2**31,
+    )
 
 
 def _chunks(codes: Codes) -> Iterator[Codes]:

@@ -7,6 +7,7 @@ A store opens with ``arviz.from_zarr`` and has the groups ``posterior`` and, whe
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,8 +49,11 @@ def keep(
         groups["sample_stats"] = {"diverging": draws["diverging"]}
     tree = az.from_dict(groups, coords=coords, dims=dims)
     tree.attrs.update(name)
+    part = store.with_suffix(".part")
     with zarr_border():
-        tree.to_zarr(store, mode="w")
+        tree.to_zarr(part, mode="w")
+    shutil.rmtree(store, ignore_errors=True)
+    part.rename(store)
     return store.name
 
 

@@ -110,12 +110,12 @@ def _judged(cells: Cells, target: Target) -> Judged:
     """The reference of the outcome where a small holdout asks for permutation."""
     judgement = cells.judgement(target, cells.pair(target))
     metric = cells.metric(target)
+    contrast = difference(*cells.pair(target), metric.kind)
     if judgement.method is Method.NORMAL:
-        return Judged(Method.NORMAL, "", StudentT(math.inf))
+        return Judged(Method.NORMAL, "", StudentT(contrast.dof))
     if judgement.method is not Method.PERMUTATION or cells.kind(metric) == "ratio":
         return Judged(Method.REFUSE, judgement.reason, None)
     asked = cells.comparison(target)
-    contrast = difference(*cells.pair(target), metric.kind)
     return reference_from_counts(judgement, contrast, asked.values(), asked.cell, metric.kind)
 
 

@@ -21,6 +21,7 @@ from measure.incrementality.runs.pooled_groups import (
     Pooling,
     lonely,
     observed_of,
+    refusal_of,
 )
 from measure.incrementality.runs.pooled_parts import pool_parts
 from measure.incrementality.runs.pooled_together import (
@@ -98,9 +99,9 @@ def _line_up(pooling: Pooling, everybody: Target, prior: PriorEffect | None) -> 
         return
     for cohorts in cells.cohorts.values():
         members = [Target(everybody.metric, everybody.arm, cohort) for cohort in cohorts]
-        usable = [t for t in members if isinstance(cells.difference(t).numbers, Inference)]
-        known = set(usable)
-        pooling.found |= {t: cells.difference(t) for t in members if t not in known}
+        refused = {t: refusal_of(cells, t) for t in members}
+        pooling.found |= {t: found for t, found in refused.items() if found is not None}
+        usable = [t for t in members if refused[t] is None]
         if len(usable) >= MIN_COHORTS and scales is not None:
             pooling.lineups.append(Lineup(usable, scales))
         else:

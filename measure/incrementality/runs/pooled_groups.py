@@ -67,7 +67,8 @@ class Pooling:
                 }
             )
         folder = self.cells.draws_folder
-        if folder is not None and pooled.draws is not None:
+        forbidden = members[0].metric in self.cells.withheld
+        if folder is not None and pooled.draws is not None and not forbidden:
             labels = [_label(t) for t in members]
             self.kept.append(keep(folder, where, labels, pooled.draws))
 
@@ -76,6 +77,17 @@ def lonely(target: Target) -> Finding:
     """A cohort with nobody to be pooled with."""
     note = f"pooling needs {MIN_COHORTS} cohorts with a usable difference"
     return Finding(target, Status.INSUFFICIENT, note)
+
+
+def refusal_of(cells: Cells, target: Target) -> Finding | None:
+    """Why a cohort's difference cannot be pooled; ``None`` when it can."""
+    plain = cells.difference(target)
+    if not isinstance(plain.numbers, Inference):
+        return plain
+    if not plain.numbers.normal_se(cells.plan.ci_level) > 0:
+        note = "its interval is a single value, so nothing says how much it should weigh"
+        return Finding(target, Status.DEGENERATE, note)
+    return None
 
 
 def observed_of(cells: Cells, target: Target) -> Observed:

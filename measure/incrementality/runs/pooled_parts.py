@@ -104,7 +104,9 @@ def _refusal(cells: Cells, whole: Target) -> tuple[Status, str] | None:
     if min(control.n, arm.n) == 0:
         return Status.INSUFFICIENT, "an arm has no units with a value"
     if cells.kind(cells.metric(whole)) == "proportion":
-        return None
+        varies = (control + arm).comoment[0, 0] > 0
+        nothing = f"{whole.metric} does not vary, so there is nothing to test"
+        return None if varies else (Status.DEGENERATE, nothing)
     values = _values(cells, whole)
     if any(side.values.size and side.values.min() < 0 for side in values):
         return Status.INVALID, "holds negative amounts; use model: normal"

@@ -26,6 +26,7 @@ PLAN = AnalysisPlan(
     covariates=("before", "newbie"),
     cohorts=("channel",),
     strata=("tier", "newbie"),
+    estimators=("post_stratification",),
     exposure="reached",
 )
 

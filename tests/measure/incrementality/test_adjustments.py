@@ -43,7 +43,10 @@ def plan(**changes):
         "strata": ["region"],
         "estimators": ["difference", "cuped", "cuped_by_arm", "post_stratification"],
     }
-    return AnalysisPlan(**(base | changes))
+    chosen = base | changes
+    if "post_stratification" not in chosen["estimators"]:
+        chosen["strata"] = []
+    return AnalysisPlan(**chosen)
 
 
 def run(frame, chosen):

@@ -173,6 +173,16 @@ def test_what_cannot_be_is_refused():
         analysed(shop(), (SPEND,), effect="registry")
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_share_that_nobody_or_everybody_has_is_degenerate(value):
+    frame = shop(400)
+    frame["bought"] = value
+    found = analysed(frame, (BOUGHT,), model="binomial")
+    for estimate in found.estimates:
+        assert (estimate.status, estimate.value) == (Status.DEGENERATE, None)
+        assert "does not vary" in estimate.note
+
+
 def test_returns_are_no_hurdle():
     frame = shop()
     frame.loc[0, "spend"] = -5.0

@@ -191,6 +191,25 @@ def test_whole_numbers_that_never_vary_still_differ():
     assert 0 < estimate.p_value < 1e-6
 
 
+def test_cohorts_whose_interval_is_one_value_are_not_pooled():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {"arm": np.repeat(["none", "mail"], 600), "spend": rng.normal(3, 1, 1_200)}
+    )
+    frame["region"] = np.tile(["a", "b", "c"], 400)
+    still = frame["region"] == "a"
+    frame.loc[still, "spend"] = np.where(frame.loc[still, "arm"] == "mail", 2.0, 1.0)
+    chosen = plan(0.5, cohorts=("region",), estimators=("difference", "hierarchical_bayes"))
+    analysis = run(frame, chosen)
+    pooled = {e.cohort.value: e for e in analysis.estimates
+              if e.cohort and e.estimator == "hierarchical_bayes"}  # fmt: skip
+    assert pooled["a"].status is Status.DEGENERATE
+    assert pooled["a"].value is None
+    assert "single value" in pooled["a"].note
+    assert pooled["b"].status is pooled["c"].status is Status.OK
+    assert all(np.isfinite([e.value, e.se, e.ci_low]).all() for e in (pooled["b"], pooled["c"]))
+
+
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.99, 0.01])
 def test_units_needed_are_the_fewest_whose_extremes_bound_the_quantile(q):
     # The largest of n lies below the quantile with probability qⁿ, the least above with (1 − q)ⁿ.

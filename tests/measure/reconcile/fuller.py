@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from measure.engine.contracts import CONTRACTS
 from measure.reconcile import Settings
+from tests.measure.reconcile import further
 from tests.measure.reconcile.world import (
     ARROW,
     EXPERIMENT,
@@ -65,6 +66,7 @@ def fuller_world(customers: int = 1_500, seed: int = 7) -> World:
         if touch.get("click_id")
     ]
     bill(world)
+    further.complete(world)
     return world
 
 
@@ -542,4 +544,5 @@ FULLER: dict[str, Callable[[World], Planted]] = {
     "H3": stale_consent,
     "H4": raw_identifiers,
     "H5": malformed,
+    **further.INJECTORS,
 }

@@ -11,8 +11,8 @@ from tests.measure.reconcile.world import EXPERIMENT
 from tests.services import postgres, spark_url
 
 PLANTED = ("C2", "C5", "C6", "C7", "C9", "C10", "C11", "E1", "E2", "E4", "E5", "E9", "G2", "G4")
-PLANTED += ("H2", "H4")
-ON_SPARK = ("C6", "C7", "D3", "E9", "G6")
+PLANTED += ("C8", "D2", "D5", "G8", "G9", "H2", "H4", "H6", "H8")
+ON_SPARK = ("C6", "C8", "D2", "E9", "G9")
 """A query takes Spark a second or more; these check every word the others use."""
 
 

@@ -1,5 +1,7 @@
 """Edges: what cannot be compared gets a status and a reason, never a number."""
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -90,7 +92,37 @@ def test_an_estimator_moved_by_noise_is_flagged(monkeypatch):
         return Effects((float(len(sample.covariates)), 0.1))
 
     monkeypatch.setattr(comparing, "ADJUSTING", {**comparing.ADJUSTING, "weighting": nervous})
-    assert check(study(world(500, 1.0, 1)), "O6").outcome is Outcome.FLAGGED
+    found = study(world(500, 1.0, 1))
+    assert check(found, "O6").outcome is Outcome.FLAGGED
+    # It also finds an effect of a made-up treatment: nothing may show what it says of the real one.
+    assert found.find("y", "yes", "weighting").status is Status.INVALID
+    for code in ("O6", "O7"):
+        rows = {row["estimator"]: row["mean"] for row in check(found, code).evidence}
+        assert rows["weighting"] is None
+        assert rows["regression"] == pytest.approx(1.0, abs=0.3)
+    assert check(found, "O10").outcome is Outcome.NOT_APPLICABLE  # one estimator is left
+
+
+def test_lifts_are_bounded_as_the_plan_defines_them():
+    # exp of the log ratio's interval, by hand: the log's error is the lift's over 1 + lift.
+    frame = world(500, 1.0, 1).assign(y=lambda f: f.y - f.y.min() + 1)
+    plain, log = (
+        study(frame, relative=name, observational={"estimators": ("regression",)}).estimates[0]
+        for name in ("delta", "log")
+    )
+    ratio, half = 1 + plain.relative, plain.relative_ci_high - plain.relative
+    assert log.relative_ci_high == pytest.approx(ratio * math.exp(half / ratio) - 1)
+    assert log.relative_ci_low == pytest.approx(ratio * math.exp(-half / ratio) - 1)
+
+
+def test_arms_that_do_not_overlap_show_no_effect_anywhere():
+    frame = world(2_000, 1.0, 1)
+    frame["a"] += np.where(frame["arm"] == "yes", 4.0, 0.0)
+    found = study(frame, observational={"estimators": ("regression", "weighting")})
+    assert found.status is Status.INVALID
+    for code in ("O6", "O7", "O8", "O10"):
+        assert check(found, code).outcome is Outcome.NOT_APPLICABLE
+        assert check(found, code).evidence == ()
 
 
 def test_what_the_graph_does_not_identify_is_invalid_beside_instruments():
@@ -108,6 +140,10 @@ def test_a_weak_instrument_is_flagged():
     declared = {"instruments": ("coin",)}
     found = study(frame, covariates=("a", "coin"), observational=declared)
     assert check(found, "O11").outcome is Outcome.FLAGGED
+    for name in ("two_stage_least_squares", "doubly_robust_instrument"):
+        estimate = found.find("y", "yes", name)
+        assert (estimate.status, estimate.value) == (Status.INSUFFICIENT, None)
+        assert "must be at least 10" in estimate.note
 
 
 def test_other_kinds_of_metric_are_refused():
@@ -117,7 +153,13 @@ def test_other_kinds_of_metric_are_refused():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"estimators": ("cuped",)}, {"sequential": True}, {"discovery": "honest_tree"}]
+    "changes",
+    [
+        {"estimators": ("cuped",)},
+        {"sequential": True},
+        {"discovery": "honest_tree"},
+        {"bayes": {"keep_draws": True}},
+    ],
 )
 def test_methods_of_randomised_designs_are_refused(changes):
     with pytest.raises(ValidationError, match="is for randomised units"):

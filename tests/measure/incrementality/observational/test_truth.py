@@ -43,11 +43,11 @@ def test_learners_cover_the_truth_as_often_as_they_say():
 
 def _covered(seed: int, n: int, names=("regression", "weighting")) -> list[int]:
     """Whether each estimator's interval holds the truth, without the refuters' time."""
-    from measure.incrementality.observational.comparing import ADJUSTING, Comparison, inference
+    from measure.incrementality.observational.comparing import ADJUSTING, Compared, inference
     from tests.measure.incrementality.observational.test_sensitivity import sample_of_frame
 
     units = sample_of_frame(world(n, 1.0, 1000 + seed))
-    bare = Comparison("y", "yes", None, units, 0.95)
+    bare = Compared("y", "yes", None, units, 0.95)
     found = []
     for name in names:
         effects = ADJUSTING[name](units)
@@ -114,13 +114,6 @@ def test_cohorts_get_effects_of_their_own():
         assert abs(estimate.value - truth) < 4 * estimate.se
         assert estimate.estimand == "CATE"
     assert {family.dimension for family in found.multiplicity} == {"segment"}
-
-
-def test_the_same_rows_in_another_order_give_the_same_numbers():
-    frame = world(500, 1.0, 2)
-    one = study(frame, cohorts=("segment",)).estimates
-    other = study(frame, cohorts=("segment",)).estimates
-    assert one == other
 
 
 def test_swapping_the_arms_turns_the_sign():

@@ -1,0 +1,1 @@
+"""Who people are over time: identities, consent, and what was known of them at a point in time."""
