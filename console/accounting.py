@@ -81,19 +81,23 @@ def reconcile_workspace(workspace: Workspace, key: str | None) -> Reconciliation
 
     Counts and money are of everybody; rows of people without consent to be measured are not shown.
     """
-    from console.gates import report_gate
     from console.store import save
-    from measure.people.measured import withheld
     from measure.reconcile import reconcile
 
     with workspace.connect() as engine:
         told = reconciliation_inputs(workspace, engine, key)
-        result = reconcile(engine, **told)
         window = told["experiment"]
-        shown = withheld(report_gate(engine, window.end if window else None), result.checks)
-        result = replace(result, checks=shown)
+        result = for_readers(engine, reconcile(engine, **told), window.end if window else None)
     save(workspace.results(key or "reconciliation"), "reconciliation", result)
     return result
+
+
+def for_readers(engine: Engine, result: Reconciliation, end: datetime | None) -> Reconciliation:
+    """The reconciliation without rows of people who may not be measured, as it is known today."""
+    from console.gates import report_gate
+    from measure.people.measured import withheld
+
+    return replace(result, checks=withheld(report_gate(engine, end), result.checks))
 
 
 def reconciliation_inputs(workspace: Workspace, engine: Engine, key: str | None) -> dict[str, Any]:

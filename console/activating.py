@@ -63,7 +63,7 @@ def export_suppression(workspace: Workspace, channel: str, out: Path, at: dateti
     with workspace.connect() as engine:
         _known_channel(engine, running, channel)
         rows = engine.fetch(suppression_query(engine, running, channel, at))
-    return _written("suppression", rows, out, channel, at)
+    return _written(workspace, "suppression", rows, out, channel, at)
 
 
 def export_audience(
@@ -90,7 +90,7 @@ def export_audience(
     with workspace.connect() as engine:
         present = now or datetime.now(UTC)
         rows = engine.fetch(audience_query(engine, experiment, running, channel, at, present))
-    return _written("audience", rows, out, channel, at)
+    return _written(workspace, "audience", rows, out, channel, at)
 
 
 def with_receipt(workspace: Workspace, export: Export, key: str, by: str) -> Receipt:
@@ -167,10 +167,12 @@ def _check_file(path: Path) -> None:
         raise InputError(f"--out {path}: the folder {path.parent} does not exist. Make it first.")
 
 
-def _written(name: str, rows: pa.Table, out: Path, channel: str, at: datetime) -> Export:
+def _written(
+    workspace: Workspace, name: str, rows: pa.Table, out: Path, channel: str, at: datetime
+) -> Export:
     # Sorted here, because databases sort text by collations of their own.
     written = write_rows(out, rows.sort_by("unit_id"))
-    return Export(name, str(out), channel, at.isoformat(), len(rows), written)
+    return Export(name, workspace.named(out), channel, at.isoformat(), len(rows), written)
 
 
 def _known_channel(engine: Engine, running: list[Experiment], channel: str) -> None:

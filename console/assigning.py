@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from console.workspace import Workspace
+    from designs.assignment.assign import Assignment
     from designs.assignment.balance import BalanceReport
     from designs.assignment.explain import Context
     from designs.experiment import Experiment
@@ -71,6 +72,36 @@ def assign_everybody(workspace: Workspace, entry: Entry, at: datetime | None = N
     with workspace.connect() as engine:
         consent = population_gate(engine, entry.experiment, held[LEFT_OUT])
     return Assigned(units, report, consent)
+
+
+def assign_loose(workspace: Workspace, entry: Entry, ids: Sequence[str]) -> list[Assignment]:
+    """Arms for given ids, without those who lack the consent that the design asks for.
+
+    Consent is judged as for the population: when units are assigned, as it was known then. For a
+    design that was not started that is the present.
+    """
+    import pyarrow as pa
+
+    from designs.assignment.assign import assign
+    from designs.assignment.hashing import normalize_id
+    from designs.assignment.population import consenting
+    from designs.assignment.steps import Outcome
+
+    found = list(assign(entry.experiment, ids))
+    wanted = entry.experiment.consent
+    if wanted is None:
+        return found
+    units = [normalize_id(one.unit_id) for one in found]
+    at = _assigned_at(entry) if entry.started_at else datetime.now(UTC)
+    with workspace.connect() as engine:
+        granted = consenting(engine, wanted, at)
+        asked = engine.hold(pa.table({"unit_id": units}))
+        kept = granted.semi_join(asked, granted.customer_id == asked.unit_id)
+        consented = set(engine.fetch(kept.select("customer_id"))["customer_id"].to_pylist())
+    return [
+        one if unit in consented else replace(one, outcome=Outcome.NO_CONSENT, arm=None)
+        for one, unit in zip(found, units, strict=True)
+    ]
 
 
 def _load_arms(workspace: Workspace, key: str, rows: pa.Table) -> None:

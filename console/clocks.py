@@ -29,8 +29,8 @@ def correct_clock(
 ) -> ClockOffset:
     """Put a correction on record, estimated unless ``seconds`` says it, and return it.
 
-    :class:`UnknownName` for a platform without matched clicks, :class:`DataError` when its clock
-    cannot be estimated.
+    :class:`UnknownName` for a platform that no log has, or without matched clicks where nothing is
+    said; :class:`DataError` when its clock cannot be estimated.
     """
     from measure.engine.clock_offsets import ClockOffset
 
@@ -40,6 +40,8 @@ def correct_clock(
         evidence = estimates[platform].evidence
     elif seconds is None:
         raise UnknownName.of("platform", platform, estimates, "matched clicks")
+    else:
+        _require_logged(workspace, platform)
     if seconds is not None:
         offset = ClockOffset(platform, seconds, evidence, by, datetime.now(UTC))
         return _recorded(workspace, offset)
@@ -51,6 +53,20 @@ def correct_clock(
         )
     offset = ClockOffset(platform, estimate.offset_seconds, evidence, by, datetime.now(UTC))
     return _recorded(workspace, offset)
+
+
+def _require_logged(workspace: Workspace, platform: str) -> None:
+    """Refuse a platform whose times nobody reads: its correction would correct nothing."""
+    from measure.engine.clock_offsets import WRITTEN
+
+    known: set[str] = set()
+    with workspace.connect() as engine:
+        for name in WRITTEN:
+            if engine.has(name):
+                rows = engine.table(name).select("platform").distinct()
+                known.update(engine.fetch(rows)["platform"].to_pylist())
+    if platform not in known:
+        raise UnknownName.of("platform", platform, sorted(known), "activations and claims")
 
 
 def _recorded(workspace: Workspace, offset: ClockOffset) -> ClockOffset:

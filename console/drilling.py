@@ -55,7 +55,7 @@ def write_flagged(
         found = flagged_rows(sources, code)
         sums = _Sums(found)
         write_csv(out, found.header, sums.counted())
-        drilled = _drilled(found, sums, out, sources.currency)
+        drilled = _drilled(workspace.named(out), found, sums, out, sources.currency)
     try:
         with workspace.open_registry() as registry:
             registry.record_export(key or "", {"list": "flagged", **drilled.to_dict()}, by=by)
@@ -87,7 +87,7 @@ class _Sums:
             yield tuple(without_contacts(value) for value in row)
 
 
-def _drilled(found: FlaggedRows, sums: _Sums, out: Path, currency: str) -> Drilled:
+def _drilled(name: str, found: FlaggedRows, sums: _Sums, out: Path, currency: str) -> Drilled:
     from measure.reconcile.check import micros_to_minor
 
     micros = micros_to_minor(sums.amounts.get("micros", 0), currency)
@@ -105,7 +105,7 @@ def _drilled(found: FlaggedRows, sums: _Sums, out: Path, currency: str) -> Drill
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Drilled(
         found.check.code,
-        str(out),
+        name,
         sums.rows,
         entities,
         found.by_entity,

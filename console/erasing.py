@@ -227,10 +227,10 @@ def _rewritten(workspace: Workspace, marks: Marks, lists: Sequence[Path]) -> Ite
     """Take rows of the person out of results, pages and lists; others keep their bytes."""
     from console.redacting import without_rows
 
-    root = workspace.root
+    root, people = workspace.root, marks.ids.get("person", frozenset())
     kept = [p for folder in ("results", "reports") for p in sorted((root / folder).rglob("*"))]
     for path in (*kept, *lists):
-        if path.is_file() and without_rows(path, marks.words):
+        if path.is_file() and without_rows(path, marks.words, people):
             yield _shown(workspace, path)
 
 

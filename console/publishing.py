@@ -12,6 +12,7 @@ from console.accounting import (
     Period,
     Valued,
     attribute_workspace,
+    for_readers,
     leading_estimate,
     period_of,
     reconcile_workspace,
@@ -217,6 +218,8 @@ def _incremental(experiment: Experiment, analysis: Analysis) -> IncrementalFacts
     counted = [m.name for m in plan.metrics if m.kind == "proportion"]
     if len(plan.treatments) != 1 or not counted:
         return None
+    if plan.observational is not None:  # the page says "caused"
+        return None
     estimate = leading_estimate(experiment, analysis, counted[0], plan.treatments[0])
     if estimate.value is None or estimate.ci_low is None or estimate.ci_high is None:
         return None
@@ -238,6 +241,9 @@ def _reconciliation(
     reconciliation = read(workspace.results(entry.key), "reconciliation", Reconciliation)
     if reconciliation is None:
         reconciliation = reconcile_workspace(workspace, entry.key)
+    else:  # somebody may have withdrawn since
+        with workspace.connect() as engine:
+            reconciliation = for_readers(engine, reconciliation, period.end)
     zone = workspace.settings.time_zone
     return ReconciliationReport(
         reconciliation=reconciliation,

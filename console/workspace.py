@@ -145,6 +145,11 @@ class Workspace:
             )
         return self.root / self.settings.engine.removeprefix("warehouse:")
 
+    def named(self, file: Path) -> str:
+        """A file's name as it leads there from the workspace's folder, wherever one is now."""
+        here = file.is_absolute() or file.resolve() == (self.root / file).resolve()
+        return str(file if here else file.resolve())
+
     @property
     def registry_url(self) -> str:
         """URL of the registry, with a path that holds from any folder."""

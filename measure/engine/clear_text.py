@@ -15,16 +15,19 @@ from measure.errors import DataError
 IN_CLEAR = r"@|^[+(]?[0-9][0-9 ().\-/]{5,24}$"
 """An e-mail address or a telephone number; a digest in hexadecimal or base 64 is neither."""
 HASHED = "_hash"
-"""How the names of hashed columns, and of hashed kinds of identifier, end."""
+"""How the names of hashed columns end."""
+_PERSONAL = "hash|mail|phone"
+"""What the names of kinds hold whose identifiers must be hashed, however they are written."""
 
 
 def refuse_clear_text(connection: Any, columns: Iterable[str], where: str) -> None:
     """Look through table ``raw``; :class:`DataError` names the first row with personal data."""
     names = list(columns)
-    tests = [f"({_in_clear(name)})" for name in names if name.endswith(HASHED)]
+    tests = [f"({_in_clear(name)})" for name in names if name.casefold().endswith(HASHED)]
     if {"kind", "identifier"} <= set(names):
-        kind = f"ends_with(kind, {text_literal(HASHED)})"
-        tests.append(f"({kind} AND {_in_clear('identifier')})")
+        personal = f"regexp_matches(lower(kind), {text_literal(_PERSONAL)})"
+        told = [name for name in ("identifier", "normal") if name in names]
+        tests.append(f"({personal} AND ({' OR '.join(map(_in_clear, told))}))")
     if not tests:
         return
     query = "SELECT count(*), min(rowid) + 1 FROM raw WHERE $test"

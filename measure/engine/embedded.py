@@ -6,11 +6,15 @@ expression language. Names go in quoted as identifiers, values as quoted literal
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -37,8 +41,20 @@ def open_database() -> Any:
     connection = duckdb.connect(":memory:", config=_SETTINGS)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
-    connection.execute(f"SET temp_directory = {text_literal(tempfile.gettempdir() + '/truelift')}")
+    spill = _private_folder() / uuid.uuid4().hex
+    connection.execute(f"SET temp_directory = {text_literal(str(spill))}")
     return connection
+
+
+@cache
+def _private_folder() -> Path:
+    """Where what memory cannot hold is kept: for the owner's eyes only, and gone with the process.
+
+    Each database spills into a folder of its own: two that share one overwrite each other's files.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="truelift-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def open_embedded() -> Any:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from measure.engine.contracts import CONTRACTS
 from measure.engine.embedded import (
     identifier,
     open_database,
@@ -91,11 +92,15 @@ def erase_from_warehouse(
 
 
 def sweep(root: Path) -> None:
-    """Remove data files that the manifest does not name."""
+    """Remove data files that the manifest does not name, from where a warehouse keeps its own."""
     entries = read_manifest(root)
     named = {e.data_file for e in entries} | {e.quarantine_file for e in entries}
-    for path in [*root.rglob("*.parquet"), *root.rglob("*.new")]:
-        if path.relative_to(root).as_posix() not in named:
+    ours = [folder / table for folder in (root, root / "quarantine") for table in CONTRACTS]
+    left = [path for folder in ours for path in folder.glob("*.*")]
+    for path in left:
+        if path.suffix == ".new" or (
+            path.suffix == ".parquet" and path.relative_to(root).as_posix() not in named
+        ):
             path.unlink(missing_ok=True)
 
 
@@ -195,14 +200,33 @@ def _rewritten(
         number, entry = _without(database, root, entry, "data_file", theirs)
         gone[entry.table] = number
     if entry.quarantine_file is not None and marks.words:
-        pattern = text_literal(words_pattern(marks.words))
         columns = _names(database, root / entry.quarantine_file)
-        theirs = " OR ".join(
-            f"regexp_matches(CAST({identifier(c)} AS VARCHAR), {pattern})" for c in columns
-        )
+        theirs = _refused_theirs(columns, marks)
         number, entry = _without(database, root, entry, "quarantine_file", theirs)
         gone["quarantine"] = number
     return entry, {table: number for table, number in gone.items() if number}
+
+
+def _refused_theirs(columns: Sequence[str], marks: Marks) -> str:
+    """SQL that is true for refused rows that name the person, in whatever column.
+
+    A word without a letter is looked for in columns of ids only; elsewhere it is a number, as any
+    row may hold it.
+    """
+    lettered = frozenset(word for word in marks.words if any(map(str.isalpha, word)))
+    pattern = text_literal(words_pattern(lettered))
+    tests = ["false"]
+    for column in columns:
+        text = f"nfc_normalize(CAST({identifier(column)} AS VARCHAR))"
+        if lettered:
+            tests.append(f"regexp_matches({text}, {pattern})")
+        if column in KINDS:
+            ids = marks.ids.get(KINDS[column], frozenset())
+        else:
+            ids = marks.words if column.endswith(("_id", "identifier")) else frozenset()
+        if ids:
+            tests.append(f"trim({text}) IN ({_listed(ids)})")
+    return " OR ".join(tests)
 
 
 def words_pattern(words: frozenset[str]) -> str:

@@ -25,6 +25,7 @@ from measure.errors import EngineError
 REASON = "of somebody who was erased"
 KINDS = {
     "customer_id": "person",
+    "other_customer_id": "person",
     "unit_id": "person",
     "order_id": "order",
     "click_id": "click",

@@ -29,6 +29,7 @@ from measure.engine.spans import (
 )
 from measure.errors import MissingFile
 from measure.journeys.rules import SessionRules
+from measure.journeys.sales import table_of
 
 if TYPE_CHECKING:
     from measure.engine.connection import Engine
@@ -126,7 +127,7 @@ def _actions(engine: Engine, rules: SessionRules) -> Table:
     if engine.has("events"):
         parts.append(_events(engine, rules))
     if engine.has("activations") and rules.kinds:
-        log = engine.table("activations")
+        log = table_of(engine, "activations")
         log = log.filter(log.kind.isin(rules.kinds), log.customer_id != "")
         parts.append(
             log.select(

@@ -6,24 +6,19 @@ is in the outside world does not follow from their timeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from measure.engine.contracts import CONTRACTS
-from measure.engine.expressions import Table
 from measure.errors import InputError, MissingFile
 from measure.journeys.sales import table_of
 from measure.results import Result
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from measure.engine.connection import Engine
 
-PERSONAL_KINDS = ("login", "email_hash", "phone_hash")
-"""Kinds of identifier that belong to one person; devices and households are shared."""
 MOST_IDS = 200
 """Customer ids beyond which a person is no person but an accident of identifiers."""
 Key = tuple[Any, ...]
@@ -162,69 +157,27 @@ def known_customer(engine: Engine, customer: str) -> bool:
 def customers_of_person(engine: Engine, customer: str) -> tuple[str, ...]:
     """All customer ids of the person that one of them belongs to, sorted; itself when alone.
 
-    Customers that share an e-mail hash, a telephone hash or a login are one person, and so are
-    those joined to them in turn; two with different logins are not. :class:`InputError` when more
-    than :data:`MOST_IDS` hang together, which no person does.
+    The person is that of the identity graph (:mod:`measure.people.identities`), without links that
+    are only likely. :class:`InputError` when more than :data:`MOST_IDS` hang together, which no
+    person does.
     """
-    if not engine.has("identities"):
-        return (customer,)
-    table = engine.table("identities")
-    table = table.filter(table.kind.isin(PERSONAL_KINDS))
-    known, fresh = {customer}, {customer}
-    while fresh:
-        marks = table.filter(table.customer_id.isin(sorted(fresh))).select("kind", "identifier")
-        others = table.semi_join(marks.distinct(), ["kind", "identifier"])
-        found = set(
-            engine.fetch(others.select("customer_id").distinct())["customer_id"].to_pylist()
-        )
-        fresh = found - known
-        known |= fresh
-        if len(known) > MOST_IDS:
-            raise InputError(
-                f"more than {MOST_IDS} customer ids hang together with this one; their identifiers "
-                "do not tell people apart. `truelift reconcile` says which (I2)."
-            )
-    if len(known) == 1:
-        return (customer,)
-    return _without_strangers(engine.fetch(_sightings(table, known)), customer)
-
-
-def _sightings(table: Table, customers: Iterable[str]) -> Table:
-    mine = table.filter(table.customer_id.isin(sorted(customers)))
-    return mine.select("customer_id", "kind", "identifier", "source", at="seen_at").order_by(
-        ["customer_id", "kind", "identifier"]
-    )
-
-
-def _without_strangers(sightings: pa.Table, customer: str) -> tuple[str, ...]:
-    """The customers that the identity graph joins to one, logins telling people apart."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    from measure.people.graph import components
+    from measure.people.identities import identity_graph
 
-    logins = sightings.filter(pc.equal(sightings["kind"], "login"))
-    facts = pa.table(
-        {
-            "customer_id": logins["customer_id"],
-            "rule": pa.array(["login"] * len(logins), pa.string()),
-            "value": logins["identifier"],
-        }
-    )
-    links = pa.table(
-        {
-            "customer_id": pa.array([], pa.string()),
-            "other_customer_id": pa.array([], pa.string()),
-            "probability": pa.array([], pa.float64()),
-        }
-    )
-    persons = components(sightings, facts, links, PERSONAL_KINDS).persons
-    named = dict(
-        zip(persons["customer_id"].to_pylist(), persons["person_key"].to_pylist(), strict=True)
-    )
-    if customer not in named:
+    if not engine.has("identities"):
         return (customer,)
-    return tuple(sorted(c for c, person in named.items() if person == named[customer]))
+    persons = identity_graph(engine).components.persons
+    keys = persons.filter(pc.equal(persons["customer_id"], customer))["person_key"]
+    if not len(keys):
+        return (customer,)
+    mine = persons.filter(pc.equal(persons["person_key"], keys[0]))["customer_id"].to_pylist()
+    if len(mine) > MOST_IDS:
+        raise InputError(
+            f"{len(mine):,} customer ids hang together with this one; their identifiers do not "
+            "tell people apart. `truelift reconcile` says which (I2)."
+        )
+    return tuple(sorted(mine))
 
 
 def _claims(engine: Engine, moments: Sequence[Moment]) -> list[Moment]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from measure.engine.contracts import CONTRACTS
 from measure.engine.erasing import Marks
+from measure.engine.tombstones import KINDS
 from measure.people.measured import PERSON
 
 if TYPE_CHECKING:
@@ -18,12 +20,7 @@ _ROWS = {
     "exposures": ("exposure_id",),
 }
 """Ids of rows that lead back to a person wherever they are shown."""
-_SHARED = (
-    ("order", "conversions", "order_id"),
-    ("click", "conversions", "click_id"),
-    ("click", "activations", "click_id"),
-    ("identifier", "identities", "identifier"),
-)
+_SHARED = {"order": "order_id", "click": "click_id", "identifier": "identifier"}
 """Ids that may belong to several people; only those of one person go with them."""
 
 
@@ -36,8 +33,8 @@ def marks_of(engine: Engine, customer: str) -> Marks:
     who = unicodedata.normalize("NFC", customer)
     ids: dict[str, set[str]] = {"person": {who}}
     words = {who}
-    for kind, table, column in _SHARED:
-        ids.setdefault(kind, set()).update(_only_theirs(engine, who, table, column))
+    for kind, column in _SHARED.items():
+        ids[kind] = _only_theirs(engine, who, column)
     words |= set().union(*ids.values())
     for table, columns in _ROWS.items():
         for column in columns:
@@ -51,11 +48,13 @@ def marks_of(engine: Engine, customer: str) -> Marks:
 def is_known(engine: Engine, customer: str) -> bool:
     """Whether any table has a row of the person."""
     who = unicodedata.normalize("NFC", customer)
-    for table, column in PERSON.items():
-        if engine.has(table):
-            rows = engine.table(table)
-            if engine.fetch(rows.filter(rows[column] == who).select(column).limit(1)).num_rows:
-                return True
+    for table in filter(engine.has, CONTRACTS):
+        rows = engine.table(table)
+        for column in rows.columns:
+            if KINDS.get(column) == "person":
+                mine = rows.filter(rows[column] == who).select(column)
+                if engine.fetch(mine.limit(1)).num_rows:
+                    return True
     return False
 
 
@@ -68,13 +67,16 @@ def _theirs(engine: Engine, who: str, table: str, column: str) -> list[str]:
     return found
 
 
-def _only_theirs(engine: Engine, who: str, table: str, column: str) -> set[str]:
-    mine = _theirs(engine, who, table, column)
-    if not mine:
-        return set()
-    rows = engine.table(table)
-    others = rows.filter(rows[PERSON[table]] != who, rows[column].isin(mine))
-    return set(mine) - set(engine.fetch(others.select(column).distinct())[column].to_pylist())
+def _only_theirs(engine: Engine, who: str, column: str) -> set[str]:
+    """What the person has in this column of any table, and nobody else has in any."""
+    mine = {value for table in PERSON for value in _theirs(engine, who, table, column)}
+    for table, person in PERSON.items():
+        if not mine or not engine.has(table) or column not in engine.table(table).columns:
+            continue
+        rows = engine.table(table)
+        others = rows.filter(rows[person] != who, rows[column].isin(sorted(mine)))
+        mine -= set(engine.fetch(others.select(column).distinct())[column].to_pylist())
+    return mine
 
 
 def _claims(engine: Engine, ids: dict[str, set[str]]) -> list[str]:

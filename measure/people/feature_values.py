@@ -13,6 +13,7 @@ from math import log
 from typing import TYPE_CHECKING
 
 from measure.currency import minor_digits
+from measure.engine.clock_offsets import on_corrected_time
 from measure.engine.contracts import CONTRACTS, COUNTED
 from measure.engine.expressions import (
     Table,
@@ -135,7 +136,7 @@ def _rows(engine: Engine, source: _Source) -> Table:
     name = source.of.table
     if not engine.has(name):
         raise MissingFile.at(f"table {name}", f"Load it with `truelift load {name} FILE…`.")
-    table = engine.table(name)
+    table = on_corrected_time(engine, name)
     kept = {
         "person": table.customer_id,
         "id": table[CONTRACTS[name].key[0]],

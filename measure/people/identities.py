@@ -186,9 +186,11 @@ def _fetch_facts(
 
 
 def _number_of_customers(engine: Engine) -> int:
-    """Customers that table identities or table customers names."""
-    tables = ("identities", "customers") if engine.has("customers") else ("identities",)
-    ids = [engine.table(name).select("customer_id") for name in tables]
+    """Customers that table identities, customers or links names."""
+    names = ("identities", "customers", "links")
+    ids = [engine.table(name).select("customer_id") for name in names if engine.has(name)]
+    if engine.has("links"):
+        ids.append(engine.table("links").select(customer_id="other_customer_id"))
     people = (union(*ids) if len(ids) > 1 else ids[0]).distinct()
     return int(engine.fetch(people.aggregate(n=people.count()))["n"][0].as_py())
 

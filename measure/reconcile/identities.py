@@ -276,8 +276,12 @@ MERGE_CONFLICT = DeclaredCheck(
 
 
 def _orders(sources: Sources) -> Table:
+    """The first conversion of each order that counts; B8 flags the others."""
     orders = sources.table("conversions")
-    return orders.filter(orders.status.isin(COUNTED))
+    orders = orders.filter(orders.status.isin(COUNTED))
+    same = window(group_by="order_id", order_by=["ts", "conversion_id"])
+    ranked = orders.mutate(position=row_number().over(same))
+    return ranked.filter(ranked.position == 0).drop("position")
 
 
 def _clicks_before(sources: Sources, orders: Table, whose: str) -> Table:

@@ -137,10 +137,11 @@ def _cross_facts(sources: Sources) -> Mapping[str, Any]:
 def _cross_sentence(tally: Tally) -> str:
     (assigned,) = tally.examined.values()
     units = Tally({"units": tally.rows["identities"]}, {"units": assigned}, tally.currency)
+    who = units.of("units", "identified unit")
     identifiers = tally.facts["shared"]
     noun = "identifier" if identifiers == 1 else "identifiers"
     return (
-        f"{units.of('units', 'assigned unit')} share {identifiers:,} personal {noun} "
+        f"{who} share {identifiers:,} personal {noun} "
         "with a unit of another arm: one person, two arms"
     )
 
@@ -157,11 +158,11 @@ CROSS_ARM_PERSON = DeclaredCheck(
     needs_experiment=True,
     by_entity=True,
     disposition="hold",
-    empty="nobody is assigned to this experiment",
+    empty="nobody is assigned to this experiment, or of nobody assigned an identifier is known",
     passed="No person is in two arms",
     flagged=_cross_sentence,
     find=_cross_arm,
-    examined=lambda sources: {"assigned units": units_of(sources)},
+    examined=lambda sources: {"identified units": _shared(sources).select("unit_id").distinct()},
     facts=_cross_facts,
 )
 

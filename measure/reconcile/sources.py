@@ -225,6 +225,11 @@ class Sources:
         """The activation behind the click id of each claim, see :meth:`clicks_of`."""
         return self.engine.materialize(self.clicks_of(self.claims, "claim_id"))
 
+    @cached_property
+    def conversion_clicks(self) -> Table:
+        """The activation behind the click id of each conversion, see :meth:`clicks_of`."""
+        return self.engine.materialize(self.clicks_of(self.table("conversions"), "conversion_id"))
+
     def clicks_of(self, table: Table, id_column: str) -> Table:
         """The activation behind the click id of each row: its id, time, customer and channel.
 

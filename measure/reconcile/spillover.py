@@ -24,7 +24,10 @@ from measure.results import Severity
 
 
 def _control_conversions(sources: Sources) -> Findings:
-    """Conversions of control geos while the experiment ran; none where no campaign is named."""
+    """Conversions of control geos with a click id while the experiment ran.
+
+    None where no campaign is named.
+    """
     experiment, orders, units = (
         experiment_of(sources),
         sources.table("conversions"),
@@ -34,6 +37,7 @@ def _control_conversions(sources: Sources) -> Findings:
     inside = orders.filter(
         orders.ts >= moment(experiment.start, orders.ts),
         orders.ts <= moment(experiment.end, orders.ts),
+        orders.click_id.notnull(),
     )
     inside = inside.semi_join(control, inside.geo == control.unit_id)
     return {"conversions": inside if experiment.campaigns else inside.limit(0)}
@@ -71,7 +75,10 @@ GEO_SPILLOVER = DeclaredCheck(
     },
     needs_experiment=True,
     disposition="note",
-    empty="no conversion is of a control geo under test, or the experiment names no campaigns",
+    empty=(
+        "no conversion with a click id is of a control geo under test, or the experiment names no "
+        "campaigns"
+    ),
     passed="Nobody in a control geo bought on a click of a campaign under test",
     flagged=lambda tally: (
         f"{tally.of('conversions', 'conversion')} of control geos follow a click of a campaign "
@@ -83,10 +90,15 @@ GEO_SPILLOVER = DeclaredCheck(
 
 
 def _lists(sources: Sources) -> Table:
-    """Lists uploaded for the experiment that can be held against anything."""
+    """Lists uploaded for the experiment that can be held against anything, beside the others."""
     lists = sources.table("list_uploads")
-    lists = lists.filter(lists.experiment == experiment_of(sources).key)
-    return lists.filter(lists.registered_sha256.notnull() | _rated(lists))
+    held = _beside_others(lists.filter(lists.experiment == experiment_of(sources).key))
+    return held.filter(held.registered_sha256.notnull() | _comparable(held))
+
+
+def _comparable(held: Table) -> Column:
+    """Whether there is a list of another arm that the share matched can be held against."""
+    return _rated(held) & (held.everywhere > held.here)
 
 
 def _rated(lists: Table) -> Column:
@@ -123,10 +135,9 @@ def _drifted(sources: Sources) -> Findings:
     The share matched is held against that of the other arms' lists of the same platform and kind
     at ``compared_p``, divided among the lists.
     """
-    lists = _lists(sources)
-    compared = max(sources.number(lists.filter(_rated(lists))), 1)
+    held = _lists(sources)
+    compared = max(sources.number(held.filter(_comparable(held))), 1)
     limit = NormalDist().inv_cdf(1 - sources.settings.compared_p / 2 / compared)
-    held = _beside_others(lists)
     held = held.mutate(
         content=ifelse(held.sha256 != held.registered_sha256, "content ", ""),
         rate=ifelse(_unlike(held, limit), "match rate", ""),
@@ -159,7 +170,10 @@ LIST_DRIFT = DeclaredCheck(
     },
     needs_experiment=True,
     disposition="hold",
-    empty="no list of this experiment states a registered hash, or its arm and how many matched",
+    empty=(
+        "no list of this experiment states a registered hash, or how many matched in its arm and "
+        "in another"
+    ),
     passed="The platforms hold the lists that were registered, and match their arms alike",
     flagged=lambda tally: (
         f"{tally.of('lists', 'list')} at the platforms differ from what was registered, or find "

@@ -53,8 +53,7 @@ def _claims_before_touch(sources: Sources) -> Table:
 
 
 def _conversions_before_click(sources: Sources) -> Table:
-    conversions = sources.table("conversions")
-    clicks = sources.clicks_of(conversions, "conversion_id")
+    conversions, clicks = sources.table("conversions"), sources.conversion_clicks
     pairs = conversions.join(clicks, conversions.conversion_id == clicks.clicker)
     early = pairs.filter(pairs.ts < pairs.clicked_at - sources.clock)
     return early.select(
@@ -67,6 +66,14 @@ def _conversions_before_click(sources: Sources) -> Table:
         clicked_at=early.clicked_at,
         ordered_at=early.ts,
     )
+
+
+def _with_touch(sources: Sources) -> Findings:
+    """Claims, and conversions whose click the log knows."""
+    found = {"claims": sources.claims}
+    if sources.has("conversions") and sources.has("activations"):
+        found["conversions"] = sources.conversion_clicks
+    return found
 
 
 def _before_sentence(tally: Tally) -> str:
@@ -87,7 +94,7 @@ CONVERSION_BEFORE_TOUCH = DeclaredCheck(
     passed="No conversion comes before its touch",
     flagged=_before_sentence,
     find=_before_touch,
-    examined=lambda sources: {"claims": sources.claims},
+    examined=_with_touch,
 )
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from console.cli import main
+from console.publishing import _incremental
 from console.workspace import Workspace
+from designs.specification import parse_specification
+from measure.results import Analysis, Estimand, Estimate, Status
 
 SPEC = """\
 key: {key}
@@ -231,3 +234,19 @@ def test_numbers_that_are_withheld_leave_no_draws(shop):
     assert found["status"] == "invalid"
     assert found["provenance"]["hierarchical_bayes"]["draws"] == []
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_what_was_not_randomised_is_not_said_to_have_caused_conversions(observed):
+    plan = "{observational: {estimators: [regression]}}" if observed else PLAIN
+    text = SPEC.format(key="letters", path="letters.csv", plan=plan)
+    text = text.replace("{name: orders, role: primary}", "{name: bought, kind: proportion}")
+    experiment = parse_specification(text, "letters.yaml").experiment
+    name = "regression" if observed else "difference"
+    estimate = Estimate(
+        "bought", "letter", "none", None, Estimand.ITT, name, 0.02, 0.01, 0.0, 0.04, 0.95, 0.04,
+        0.2, 0.0, 0.4, 400, 400, Status.OK,
+    )  # fmt: skip
+    analysis = Analysis("letters", Status.OK, (), (estimate,))
+    found = _incremental(experiment, analysis)
+    assert (found is None) is observed

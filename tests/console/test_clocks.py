@@ -59,6 +59,8 @@ def test_a_correction_is_an_act_on_record(workspace, monkeypatch):
     )
     truelift("clocks", "--correct", "gamma", cwd=workspace).refused("gamma", "alpha")
     truelift("clocks", "--seconds", "3", cwd=workspace).refused("--correct PLATFORM")
+    mistyped = ("--correct", "alhpa", "--seconds", "-417")
+    truelift("clocks", *mistyped, cwd=workspace).refused("alhpa", "alpha")
 
 
 def test_local_times_and_numbers_are_read_as_stated(workspace):

@@ -5,9 +5,11 @@ as ``tests/console/people_shop.py`` writes them, by hand.
 """
 
 import json
+import re
 
 import pytest
 
+from tests.console.documents import assert_documented
 from tests.console.people_shop import ASKED, CANARIES, N, answer, begin, people, ran, read, shop
 
 MEASURED = N
@@ -24,6 +26,7 @@ def asked(tmp_path_factory):
 
 def test_assignment_counts_whom_it_leaves_out_and_says_when_it_asks_nobody(asked):
     root, assigned = asked
+    assert_documented("assign", assigned, absent={"balance"})
     # At the start everybody had said yes to marketing: withdrawals are of 5 March.
     assert assigned["consent"]["outcome"] == "enforced"
     assert assigned["consent"]["left_out"] == 0
@@ -33,6 +36,12 @@ def test_assignment_counts_whom_it_leaves_out_and_says_when_it_asks_nobody(asked
     assert (nobody["consent"]["purpose"], nobody["consent"]["channel"]) == (
         "personalisation", "sms"
     )  # fmt: skip
+    loose = root / "ids.txt"
+    loose.write_text("buyer-1\ncanary-never\n")
+    told = answer(root, "assign", "texts", "--ids", str(loose))["assignments"]
+    assert [(one["outcome"], one["arm"]) for one in told] == [("no_consent", None)] * 2
+    told = answer(root, "assign", "spring", "--ids", str(loose))["assignments"]
+    assert [one["outcome"] for one in told] == ["assigned"] * 2
     begin(root, "open")
     told = answer(root, "assign", "open")["consent"]
     assert (told["outcome"], told["left_out"]) == ("not_applicable", 0)
@@ -82,6 +91,17 @@ def test_reports_rest_on_measured_people_and_show_nobody_else(asked):
     assert len(texts) > 6
     assert not [text[:80] for text in texts if "canary" in text]
     assert any("buyer-" in text for text in texts)  # evidence there is, of others
+    # Who withdraws later is on no page that is written from then on.
+    shown = re.compile(r"buyer-\d+(?!\d)")
+    who = next(found[0] for page in pages if (found := shown.search(page.read_text())))
+    letter = root.parent / "letter.csv"
+    letter.write_text(
+        "customer_id,purpose,channel,granted,valid_from,valid_to,recorded_at,source\n"
+        f"{who},measurement,all,false,2026-04-01T00:00:00Z,,2026-04-01T00:00:00Z,letter\n"
+    )
+    ran(root, "load", "consents", str(letter))
+    ran(root, "report", "spring")
+    assert not [page for page in pages if who in shown.findall(page.read_text())]
 
 
 def test_without_consents_each_gate_says_that_it_does_not_apply(tmp_path):

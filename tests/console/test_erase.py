@@ -14,6 +14,7 @@ from measure.engine.connection import connect
 from measure.engine.loading import Warehouse
 from measure.engine.manifest import read_erased, read_manifest
 from measure.people.erasure import marks_of
+from tests.console.documents import assert_documented
 from tests.console.people_shop import answer, begin, people, ran, read, rows, shop, write
 from tests.services import postgres
 
@@ -70,6 +71,7 @@ def test_nothing_is_left_of_the_person_and_closed_results_keep_their_bytes(root)
     assert any(name.startswith("warehouse/quarantine") for name in was)
     units = answer(root, "analyze", "spring")["estimates"][0]
     done = answer(root, "erase", WHO, *WHY)
+    assert_documented("erase", done, absent={"remaining[]", "removed[]"})
     assert holding(root) == []
     assert {path: path.read_bytes() for path in closed} == before
     expected = {"customers": 1, "identities": 1, "consents": 2, "activations": 1}

@@ -1,4 +1,5 @@
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,12 @@ def test_settings_are_checked_by_name_and_value(tmp_path, line, message):
     (tmp_path / "truelift.toml").write_text(line)
     with pytest.raises((InputError, UnknownName), match=message):
         Workspace.open(tmp_path)
+
+
+def test_a_file_is_named_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    workspace = Workspace.create(tmp_path / "w")
+    monkeypatch.chdir(workspace.root)
+    assert workspace.named(Path("reach.csv")) == "reach.csv"
+    monkeypatch.chdir(workspace.root / "experiments")
+    assert workspace.named(Path("../../reach.csv")) == str(tmp_path.resolve() / "reach.csv")
+    assert workspace.named(tmp_path / "reach.csv") == str(tmp_path / "reach.csv")

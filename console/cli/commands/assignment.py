@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from console.activating import Receipt
+    from console.workspace import Workspace
     from designs.assignment.balance import BalanceReport
     from designs.experiment import Experiment
+    from designs.registry import Entry
 
 
 def assign(
@@ -34,7 +36,7 @@ def assign(
         entry = registry.require_assignable(key, everybody=ids is None)
     if ids is not None:
         refuse_conflicts(workspace, entry)
-        _assign_ids(entry.experiment, ids, out, json)
+        _assign_ids(workspace, entry, ids, out, json)
         return
     if out is not None:
         raise InputError("--out goes with --ids; the population's arms are in table assignments.")
@@ -221,19 +223,20 @@ def _balance_lines(report: BalanceReport) -> list[str]:
     ]
 
 
-def _assign_ids(experiment: Experiment, ids: Path, out: Path | None, json: str | None) -> None:
-    from console.assigning import read_ids
+def _assign_ids(
+    workspace: Workspace, entry: Entry, ids: Path, out: Path | None, json: str | None
+) -> None:
+    from console.assigning import assign_loose, read_ids
     from console.files import write_atomically
-    from designs.assignment.assign import assign as assign_units
 
-    assigned = assign_units(experiment, read_ids(ids))
+    assigned = assign_loose(workspace, entry, read_ids(ids))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("unit_id", "outcome", "arm"))
     writer.writerows((a.unit_id, a.outcome.value, a.arm or "") for a in assigned)
     document = {
         "schema_version": SCHEMA_VERSION,
-        "experiment": experiment.key,
+        "experiment": entry.key,
         "assignments": [a.to_dict() for a in assigned],
     }
     if out is not None:

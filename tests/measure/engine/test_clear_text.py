@@ -62,3 +62,30 @@ def test_a_later_sighting_of_an_identifier_is_a_row_of_its_own(tmp_path):
     again = GOOD.replace("2025-01-01", "2025-02-01")
     (report,) = warehouse.load("identities", [put(tmp_path, f"{HEADER}{GOOD}{again}{GOOD}")])
     assert (report.accepted, report.duplicates, report.conflicts) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["email_hash ", "Email-Hash", "email", "phone"])
+def test_a_kind_that_is_written_otherwise_hides_nothing(tmp_path, kind):
+    warehouse = Warehouse(tmp_path / "warehouse")
+    bad = put(tmp_path, f"{HEADER}c2,{kind},anna@example.com,2025-01-01T00:00:00Z\n")
+    with pytest.raises(DataError, match="in clear where a hash belongs"):
+        warehouse.load("identities", [bad])
+    assert not list(warehouse.root.rglob("*.parquet"))  # not even in quarantine
+
+
+@pytest.mark.parametrize(
+    ("table", "header", "row"),
+    [
+        (
+            "customers",
+            "customer_id,first_seen_at,Email_Hash",
+            "c1,2025-01-01T00:00:00Z,a@b.example",
+        ),
+        ("hash_variants", "kind,identifier,normal,variant", f"email_hash,{DIGEST},a@b.example,x"),
+    ],
+)
+def test_no_column_of_hashes_is_passed_over(tmp_path, table, header, row):
+    warehouse = Warehouse(tmp_path / "warehouse")
+    with pytest.raises(DataError, match="in clear where a hash belongs"):
+        warehouse.load(table, [put(tmp_path, f"{header}\n{row}\n", f"{table}.csv")])
+    assert warehouse.tables() == ()

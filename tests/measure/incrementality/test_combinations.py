@@ -79,7 +79,10 @@ def planned(**changes):
         "exposure": "reached",
         "estimators": CLOSED_FORM,
     }
-    return AnalysisPlan(**(base | changes))
+    chosen = base | changes
+    if "post_stratification" not in chosen["estimators"]:
+        chosen["strata"] = ()
+    return AnalysisPlan(**chosen)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,10 @@ def sessions(n=2_000, seed=0, holdout=0.5, lift=0.0):
 
 def plan(arms=EVEN, metrics=(RATE,), **changes):
     base = {"covariates": ["before"], "strata": ["eager"], "estimators": LINEAR}
-    return AnalysisPlan(arms=arms, control="none", metrics=list(metrics), **(base | changes))
+    chosen = base | changes
+    if "post_stratification" not in chosen["estimators"]:
+        chosen["strata"] = []
+    return AnalysisPlan(arms=arms, control="none", metrics=list(metrics), **chosen)
 
 
 def run(frame, chosen):

@@ -229,3 +229,27 @@ def test_an_empty_log_has_no_sessions_and_no_log_is_an_error():
 def test_rules_that_cannot_be(given, said):
     with pytest.raises(ValidationError, match=said):
         SessionRules(**given)
+
+
+def test_a_platforms_clock_is_corrected_before_sessions_are_cut():
+    begin = datetime(2026, 3, 7, tzinfo=UTC)
+    event = {"event_id": "e1", "customer_id": "u", "name": "view", "ts": begin}
+    click = {
+        "activation_id": "a1", "platform": "alpha", "channel": "email", "campaign": "spring",
+        "kind": "click", "customer_id": "u", "ts": begin + timedelta(minutes=59),
+    }  # fmt: skip
+    hour = {
+        "platform": "alpha", "offset_seconds": -3_600, "evidence": "planted",
+        "recorded_by": "ana", "recorded_at": begin,
+    }  # fmt: skip
+    with connect() as engine:
+        engine.register("events", pa.Table.from_pylist([event]))
+        engine.register("activations", pa.Table.from_pylist([click]))
+        assert engine.fetch(sessions(engine)).num_rows == 2
+        engine.register("clock_offsets", pa.Table.from_pylist([hour]))
+        (one,) = engine.fetch(sessions(engine)).to_pylist()
+        assert (one["start"].replace(tzinfo=UTC), one["seconds"]) == (
+            begin - timedelta(minutes=1),
+            60.0,
+        )
+        assert (one["first_channel"], one["depth"]) == ("email", 2)

@@ -500,3 +500,24 @@ def test_tables_that_cannot_serve():
         engine.register("events", data.rename_columns([*data.column_names[:-1], "received_at"]))
         with pytest.raises(DataError, match="received_at"):
             feature_values(engine, feature, people)
+
+
+def test_a_platforms_clock_is_corrected_before_a_feature_sees_the_log():
+    at = datetime(2026, 3, 7, tzinfo=UTC)
+    click = {
+        "activation_id": "a1", "platform": "alpha", "channel": "email", "campaign": "spring",
+        "kind": "click", "customer_id": "u", "ts": at + timedelta(minutes=59),
+    }  # fmt: skip
+    hour = {
+        "platform": "alpha", "offset_seconds": -3_600, "evidence": "planted",
+        "recorded_by": "ana", "recorded_at": at,
+    }  # fmt: skip
+    clicks = declared({"name": "clicks", "kind": "frequency", "of": {"table": "activations"}})
+    asked_for = pa.Table.from_pylist([{"customer_id": "u", "at": at}])
+    with connect() as engine:
+        engine.register("activations", pa.Table.from_pylist([click]))
+        asked_for = engine.register("asked", asked_for)
+        seen_before = engine.fetch(feature_values(engine, clicks, asked_for))
+        engine.register("clock_offsets", pa.Table.from_pylist([hour]))
+        seen_after = engine.fetch(feature_values(engine, clicks, asked_for))
+    assert (seen_before["clicks"].to_pylist(), seen_after["clicks"].to_pylist()) == ([0.0], [1.0])

@@ -7,6 +7,7 @@ import pytest
 
 from measure.engine.connection import connect
 from measure.errors import InputError, MissingFile
+from measure.journeys.timeline import customers_of_person
 from measure.people.identities import IdentityRules, identity_graph, members
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -119,6 +120,24 @@ def test_facts_of_customers_that_only_links_join_count_too(engine):
     assert found.persons == 2
     assert len(identity_graph(engine, threshold=0.85).links) == 2
     assert len(identity_graph(engine, threshold=0.5, at=day(-1)).links) == 0
+
+
+def test_customers_that_nothing_but_a_link_names_are_customers(engine):
+    engine.register("identities", identities([("a", "login", "1", 0)]))
+    engine.register("links", links([("x", "y", 0.9, 0), ("z", "y", 0.9, 0)]))
+    found = identity_graph(engine, threshold=0.5)
+    # a, x, y and z are customers; two links leave two persons.
+    assert (found.customers, found.persons) == (4, 2)
+
+
+def test_a_timeline_is_of_the_person_of_the_graph_and_shows_no_other(engine):
+    crowd = [(f"c{n:02d}", "email_hash", "placeholder", n) for n in range(11)]
+    engine.register("identities", identities([*crowd, *FAMILY]))
+    assert customers_of_person(engine, "c00") == ("c00",)
+    assert customers_of_person(engine, "c") == ("a", "b", "c")
+    engine.register("unlinks", unlinks([("b", "phone_hash", "p", 7)]))
+    assert customers_of_person(engine, "c") == ("b", "c")
+    assert customers_of_person(engine, "a") == ("a",)
 
 
 def test_persons_are_a_table_of_the_engine(engine):

@@ -81,6 +81,7 @@ def test_after_the_correction_no_conversion_comes_before_its_touch(monkeypatch):
         before, _ = outcomes(engine)
         # Closed form: 420 s too much, bought after 60 s: 360 s early, more than 300 s tolerated.
         assert (before["C1"].outcome, before["C1"].rows) == ("flagged", 400)
+        assert "200 of 400 conversions (50.0 %)" in before["C1"].message
         assert before["C7"].outcome == "flagged"
         offset = estimate_clocks(engine)[0].offset_seconds
         record(engine, ("alpha", offset))
