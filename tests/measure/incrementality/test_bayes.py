@@ -1,3 +1,8 @@
+"""Pooled cohorts, normal model.
+
+Calibration, the exact answer against the sampler, priors, what is refused.
+"""
+
 import json
 import math
 
@@ -224,9 +229,14 @@ def test_simulation_based_calibration_of_the_normal_model():
 
 
 @pytest.mark.validation
-def test_simulation_based_calibration_of_the_normal_model_at_length():
-    assert uniform(normal_ranks(4_000), 32) > 0.001
-    assert 0.935 <= coverage(4_000) <= 0.965
+def test_simulation_based_calibration_of_the_normal_model_at_length(record_property):
+    p_value, held = uniform(normal_ranks(4_000), 32), coverage(4_000)
+    record_property("model", "normal, exact")
+    record_property("worlds", "4,000")
+    record_property("ranks uniform, p", f"{p_value:.3f}")
+    record_property("coverage", f"{100 * held:.1f} %")
+    assert p_value > 0.001
+    assert 0.935 <= held <= 0.965
 
 
 @pytest.fixture(scope="module")

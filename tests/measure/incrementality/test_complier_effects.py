@@ -236,8 +236,14 @@ def test_intervals_cover_the_effect_with_strong_and_weaker_first_stages(analysed
 @pytest.mark.validation
 @pytest.mark.parametrize("estimator", BOTH)
 @pytest.mark.parametrize(("reached", "always"), [(0.4, 0.0), (0.3, 0.2)])
-def test_intervals_cover_the_effect_in_many_worlds(analysed, reached, always, estimator):
+def test_intervals_cover_the_effect_in_many_worlds(
+    analysed, reached, always, estimator, record_property
+):
     share, trials = covered(analysed, 1_000, 1_000, reached, always, estimator)
+    record_property("estimator", estimator)
+    record_property("opened when assigned", f"{100 * reached:.0f} %")
+    record_property("opened anyway", f"{100 * always:.0f} %")
+    record_property("coverage", f"{100 * share:.1f} % of {trials:,}")
     # The two effects of assignment are taken as independent unless that makes the interval
     # shorter: it holds the effect at least as often as it says, and somewhat more often.
     assert share > 0.95 - 3.2905 * (0.95 * 0.05 / trials) ** 0.5

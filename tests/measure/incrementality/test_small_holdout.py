@@ -1,3 +1,8 @@
+"""Small holdouts.
+
+Re-splits of the real control group of the Hillstrom data: nothing happened, so none is claimed.
+"""
+
 import itertools
 import math
 
@@ -68,10 +73,16 @@ def test_no_lift_is_claimed_where_there_is_none(control_spend, holdout, method):
 
 @pytest.mark.validation
 @pytest.mark.parametrize("holdout", [0.5, 0.1, 0.05, 0.02])
-def test_no_lift_is_claimed_in_3000_splits(control_spend, holdout):
+def test_no_lift_is_claimed_in_3000_splits(control_spend, holdout, record_property):
     # Source: statistics.md, validation suite: 3,000 re-splits of Hillstrom's control spend.
     trials = 3_000
     found = a_a(control_spend, holdout, trials)
+    record_property("holdout", f"{100 * holdout:.0f} %")
+    for name in ("refused", "permuted"):
+        record_property(name, f"{found[name]:,} of {trials:,}")
+    for name, count in (("claims more", found["up"]), ("claims less", found["down"])):
+        record_property(name, f"{100 * count / trials:.2f} %")
+    record_property("limit per tail", f"{100 * tail_limit(trials):.2f} %")
     assert max(found["up"], found["down"]) <= trials * tail_limit(trials)
 
 

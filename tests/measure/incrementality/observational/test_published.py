@@ -1,4 +1,7 @@
-"""Published answers on real data, through the command; sources: MANIFEST.md of the data folder."""
+"""Published answers on real data, through the command.
+
+Sources: MANIFEST.md of the data folder.
+"""
 
 import json
 import time
