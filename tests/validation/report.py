@@ -4,10 +4,12 @@
 
 ``FOLDER`` has what pytest wrote with ``--junitxml``, one file for each part that was run; where two
 files have the same test, the later run counts. Each test's ``record_property`` values become one
-row of its module's table. A module's docstring is the text above its table.
+row of its module's table. A module's docstring is the text above its table. Simulations that exist
+and have no result are listed at the end.
 """
 
 import ast
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,7 @@ def main(folder: Path, page: Path) -> None:
         modules.setdefault(module, []).append(case)
     parts = [HEAD, _provenance(suites, list(latest.values()))]
     parts += [_section(name, cases) for name, cases in sorted(modules.items())]
+    parts += _not_run(set(latest))
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -50,6 +53,22 @@ def _provenance(suites: list[ET.Element], cases: list[ET.Element]) -> str:
         f"{failed} not; {minutes:.0f} minutes of work.\n\n"
         f"Python {sys.version.split()[0]}, {packages}.\n"
     )
+
+
+def _not_run(known: set[tuple[str, str]]) -> list[str]:
+    """A list of the simulations that no result is about."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q"]
+    command += ["-m", "validation or reference", "tests"]
+    nodes = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    missing: dict[str, int] = {}
+    for node in (line for line in nodes.splitlines() if "::" in line):
+        path, _, name = node.partition("::")
+        classname = path.removesuffix(".py").replace("/", ".")
+        if (classname, name) not in known:
+            title = f"{classname}: {name.partition('[')[0].removeprefix('test_').replace('_', ' ')}"
+            missing[title] = missing.get(title, 0) + 1
+    lines = [f"- {title} ({count})" for title, count in missing.items()]
+    return ["## Not run for this page", "", *lines, ""] if lines else []
 
 
 def _section(classname: str, cases: list[ET.Element]) -> str:
