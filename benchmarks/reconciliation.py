@@ -31,9 +31,28 @@ CREATE MACRO campaign(i) AS platform(i) || '-' || draw(i, 'campaign', 5);
 """
 
 
+PLANS = {
+    "platforms": """
+        SELECT platform, 'UTC' time_zone, 7 click_window_days, 1 view_window_days
+        FROM (VALUES ('mailer'), ('social'), ('search'), ('display')) p(platform)""",
+    "campaigns": """
+        SELECT platform, platform || '-' || n campaign, DATE '2025-02-20' starts_on,
+            DATE '2025-06-01' ends_on
+        FROM (VALUES ('mailer'), ('social'), ('search'), ('display')) p(platform), range(5) t(n)
+        """,
+}
+"""Platforms and campaigns: their tables are the same at every size."""
+
+
 def tables(activations):
-    """SQL of each table; a conversion follows the click ``10 * clicked`` or comes of itself."""
-    customers, conversions = activations // 10, activations // 10
+    """SQL of each table."""
+    customers = activations // 10
+    return {**logs(activations, customers), **people(activations, customers), **PLANS}
+
+
+def logs(activations, customers):
+    """What happened; a conversion follows the click ``10 * clicked`` or comes of itself."""
+    conversions = activations // 10
     clicked = f"{CLICKS} * draw(j, 'clicked', {activations // CLICKS})"
     return {
         "activations": f"""
@@ -67,6 +86,12 @@ def tables(activations):
                 moment(i)::DATE AS "date", sum(1 + draw(i, 'cost', 40))::BIGINT amount,
                 'EUR' currency
             FROM range({activations}) t(i) GROUP BY ALL""",
+    }
+
+
+def people(activations, customers):
+    """Who is who, in which arm, and what they allow."""
+    return {
         "assignments": f"""
             SELECT 'spring' AS experiment, 'customer-' || n unit_id,
                 if(n % 10 = 0, 'holdout', 'treated') arm,
@@ -86,14 +111,6 @@ def tables(activations):
             SELECT 'e' || i event_id, who(i, {customers}) customer_id, 'landing' AS name,
                 moment(i) + to_seconds(3) ts, channel(i) channel, 'k' || i click_id
             FROM range(0, {activations}, {CLICKS}) t(i)""",
-        "platforms": """
-            SELECT platform, 'UTC' time_zone, 7 click_window_days, 1 view_window_days
-            FROM (VALUES ('mailer'), ('social'), ('search'), ('display')) p(platform)""",
-        "campaigns": """
-            SELECT platform, platform || '-' || n campaign, DATE '2025-02-20' starts_on,
-                DATE '2025-06-01' ends_on
-            FROM (VALUES ('mailer'), ('social'), ('search'), ('display')) p(platform), range(5) t(n)
-            """,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def hourly_logs(sources: Sources, until: datetime | None = None) -> list[HourlyL
     last = max(_hour(row) for row in rows) + HOUR
     if until is not None:
         last = max(last, until.replace(minute=0, second=0, microsecond=0))
-    by_source: dict[tuple[str, str], list[dict[str, object]]] = {}
+    by_source: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         by_source.setdefault((str(row["table"]), str(row["source"])), []).append(row)
     return [_log(table, found, last) for (table, _), found in sorted(by_source.items())]
@@ -92,14 +93,14 @@ def _hourly(sources: Sources, name: str) -> Table:
     )
 
 
-def _log(table: str, rows: list[dict[str, object]], last: datetime) -> HourlyLog:
+def _log(table: str, rows: list[dict[str, Any]], last: datetime) -> HourlyLog:
     begin = min(_hour(row) for row in rows)
     counts = np.zeros(int((last - begin) / HOUR), dtype=np.int64)
     for row in rows:
-        counts[int((_hour(row) - begin) / HOUR)] += int(row["rows"])  # type: ignore[call-overload]
+        counts[int((_hour(row) - begin) / HOUR)] += int(row["rows"])
     receipts = [_aware(r["receipt"]) for r in rows if r["receipt"] is not None]
-    received = sum(int(r["received"]) for r in rows)  # type: ignore[call-overload]
-    overdue = sum(int(r["overdue"] or 0) for r in rows)  # type: ignore[call-overload]
+    received = sum(int(r["received"]) for r in rows)
+    overdue = sum(int(r["overdue"] or 0) for r in rows)
     return HourlyLog(
         source=str(rows[0]["source"]),
         table=table,
@@ -113,12 +114,10 @@ def _log(table: str, rows: list[dict[str, object]], last: datetime) -> HourlyLog
     )
 
 
-def _hour(row: dict[str, object]) -> datetime:
-    day, hour = row["day"], row["hour"]
-    assert isinstance(day, date)  # noqa: S101 - what the engine returns for .date()
-    return datetime(day.year, day.month, day.day, int(hour), tzinfo=UTC)  # type: ignore[call-overload]
+def _hour(row: dict[str, Any]) -> datetime:
+    day: date = row["day"]
+    return datetime(day.year, day.month, day.day, int(row["hour"]), tzinfo=UTC)
 
 
-def _aware(moment: object) -> datetime:
-    assert isinstance(moment, datetime)  # noqa: S101 - what the engine returns for a timestamp
+def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from measure.currency import minor_digits
-from measure.engine.expressions import Table, window
+from measure.engine.expressions import Column, Table, literal, window
 from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
 
@@ -284,6 +284,12 @@ def money_text(minor: int, currency: str) -> str:
     digits = minor_digits(currency)
     amount = f"{Decimal(abs(minor)).scaleb(-digits):,.{digits}f}"
     return f"{'−' if minor < 0 else ''}{amount} {currency}"
+
+
+def without_money(entity: Column, raw: Column | None = None) -> dict[str, Any]:
+    """Leading columns of flagged rows that put no money in question and are set aside whole."""
+    raw = entity if raw is None else raw
+    return {"entity_id": entity, "raw_id": raw, "amount": literal(0).cast("int64"), "whole": 1}
 
 
 def percent(part: int, whole: int) -> str:

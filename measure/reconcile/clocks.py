@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from measure.engine.expressions import Table, interval, literal, moment, or_, row_number, window
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, without_money
 from measure.reconcile.sources import Sources, seconds_of
 from measure.results import Severity
 
@@ -187,10 +187,7 @@ def _skewed(sources: Sources) -> Findings:
     ).select(off="platform", median_seconds="middle")
     wrong = pairs.join(off, pairs.platform == off.off)
     rows = wrong.select(
-        entity_id=wrong.activation_id,
-        raw_id=wrong.activation_id,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(wrong.activation_id),
         platform=wrong.platform,
         clicked_at=wrong.ts,
         landed_at=wrong.landed_at,

@@ -15,7 +15,7 @@ from measure.engine.expressions import (
     whole_numbers,
     window,
 )
-from measure.reconcile.check import DeclaredCheck, Findings, Tally, percent
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, percent, without_money
 from measure.reconcile.sources import Sources
 from measure.results import Severity
 
@@ -171,10 +171,7 @@ def _jumps(sources: Sources) -> Findings:
     found = jumps(sources, days)
     entity = found.source.concat(" / ", found.column, " / ", found.day.cast("string"))
     rows = found.select(
-        entity_id=entity,
-        raw_id=entity,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(entity),
         source=found.source,
         column=found.column,
         day=found.day,

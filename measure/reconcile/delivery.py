@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from measure.currency import minor_digits
-from measure.engine.expressions import Table, literal, moment
-from measure.reconcile.check import DeclaredCheck, Findings, Tally, answer
+from measure.engine.expressions import Table, moment
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, answer, without_money
 from measure.reconcile.integrity import experiment_of, of_reach, tested_touches, units_of
 from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
@@ -27,10 +27,7 @@ def _unreached(sources: Sources) -> Findings:
     treated, touches = _treated(sources)["treated units"], tested_touches(sources)
     missed = treated.anti_join(touches, treated.unit_id == touches.customer_id)
     rows = missed.select(
-        entity_id=missed.unit_id,
-        raw_id=missed.unit_id,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(missed.unit_id),
         arm=missed.arm,
     )
     return {"treated units": rows}
@@ -61,10 +58,7 @@ def _reached_early(sources: Sources) -> Findings:
     early = pairs.filter(pairs.ts < pairs.assigned_at - sources.clock)
     return {
         "early touches": early.select(
-            entity_id=early.unit_id,
-            raw_id=early.activation_id,
-            amount=literal(0).cast("int64"),
-            whole=1,
+            **without_money(early.unit_id, early.activation_id),
             arm=early.arm,
             campaign=early.campaign,
             ts=early.ts,

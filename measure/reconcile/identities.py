@@ -23,7 +23,7 @@ from measure.engine.expressions import (
 )
 from measure.people.bridges import bridges
 from measure.people.identities import IdentityRules, links_between
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, without_money
 from measure.reconcile.sources import Sources
 from measure.results import Severity
 
@@ -181,10 +181,7 @@ def _overmerged(sources: Sources) -> Findings:
     persons, suspects = sources.persons, _suspects(sources)
     hit = persons.join(suspects, persons.person_key == suspects.suspect)
     rows = hit.select(
-        entity_id=hit.customer_id,
-        raw_id=hit.customer_id,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(hit.customer_id),
         person_key=hit.person_key,
         customers=hit.customers,
         reason=hit.reason,
@@ -241,11 +238,9 @@ def _told_apart(sources: Sources) -> Table:
 
 def _conflicts(sources: Sources) -> Findings:
     refused = sources.engine.hold(sources.identities.components.conflicts)
+    both = refused.customer_id.concat(": ", refused.other_customer_id)
     rows = refused.select(
-        entity_id=refused.customer_id,
-        raw_id=refused.customer_id.concat(": ", refused.other_customer_id),
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(refused.customer_id, both),
         customer_id=refused.customer_id,
         other_customer_id=refused.other_customer_id,
         kind=refused.kind,

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from measure.engine.expressions import Table, literal, moment
+from measure.engine.expressions import Table, moment
 from measure.errors import InputError
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, without_money
 from measure.reconcile.settings import ExperimentWindow
 from measure.reconcile.sources import Sources
 from measure.results import Check, Outcome, Severity
@@ -118,10 +118,7 @@ def _cross_arm(sources: Sources) -> Findings:
         [shared.identity_kind == keys.crossed_kind, shared.identifier == keys.crossed],
     )
     rows = units.select(
-        entity_id=units.unit_id,
-        raw_id=units.identity_kind.concat(": ", units.identifier),
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(units.unit_id, units.identity_kind.concat(": ", units.identifier)),
         customer_id=units.customer_id,
         arm=units.arm,
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from measure.engine.clear_text import IN_CLEAR
-from measure.engine.expressions import Table, interval, literal, or_
-from measure.reconcile.check import DeclaredCheck, Findings
+from measure.engine.expressions import Table, interval, or_
+from measure.reconcile.check import DeclaredCheck, Findings, without_money
 from measure.reconcile.consent import known_purposes, without_consent
 from measure.reconcile.sources import Sources
 from measure.results import Severity
@@ -131,10 +131,7 @@ def _hashed(sources: Sources) -> Table:
 def _identifiers(rows: Table) -> Findings:
     return {
         "identities": rows.select(
-            entity_id=rows.customer_id,
-            raw_id=rows.customer_id.concat(": ", rows.kind),
-            amount=literal(0).cast("int64"),
-            whole=1,
+            **without_money(rows.customer_id, rows.customer_id.concat(": ", rows.kind)),
             kind=rows.kind,
             characters=rows.identifier.length(),
         )

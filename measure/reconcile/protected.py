@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from measure.engine.expressions import Table, ifelse, literal, null, or_
-from measure.reconcile.check import DeclaredCheck, Findings, answer
+from measure.engine.expressions import Table, ifelse, null, or_
+from measure.reconcile.check import DeclaredCheck, Findings, answer, without_money
 from measure.reconcile.sources import Sources
 from measure.reconcile.touches import flagged_touches
 from measure.results import Attribution, Check, Outcome, Severity
@@ -26,10 +26,7 @@ def _written_otherwise(sources: Sources) -> Findings:
     variants = variants.select(of="kind", written="identifier", variant="variant")
     hit = known.join(variants, [known.kind == variants.of, known.identifier == variants.written])
     rows = hit.select(
-        entity_id=hit.customer_id,
-        raw_id=hit.customer_id.concat(": ", hit.kind),
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(hit.customer_id, hit.customer_id.concat(": ", hit.kind)),
         kind=hit.kind,
         variant=hit.variant,
         source=hit.source,

@@ -7,7 +7,7 @@ from typing import Any
 
 from measure.currency import minor_digits
 from measure.engine.expressions import Table, greatest, literal, null, union
-from measure.reconcile.check import DeclaredCheck, Findings, Tally
+from measure.reconcile.check import DeclaredCheck, Findings, Tally, without_money
 from measure.reconcile.exchange import off_rate
 from measure.reconcile.sources import Sources
 from measure.results import Severity
@@ -126,10 +126,7 @@ def _claims_elsewhere(sources: Sources) -> Table:
     claims = sources.table("claims")
     other = claims.filter(claims.currency != sources.currency)
     foreign = other.select(
-        entity_id=other.claim_id,
-        raw_id=other.claim_id,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(other.claim_id),
         currency=other.currency,
         order_currency=null().cast("string"),
         order_value=null().cast("int64"),

@@ -12,12 +12,11 @@ from measure.engine.expressions import (
     Column,
     Table,
     ifelse,
-    literal,
     moment,
     trimmed,
     window,
 )
-from measure.reconcile.check import DeclaredCheck, Findings
+from measure.reconcile.check import DeclaredCheck, Findings, without_money
 from measure.reconcile.integrity import experiment_of, tested_touches, units_of
 from measure.reconcile.sources import Sources
 from measure.results import Severity
@@ -146,10 +145,7 @@ def _drifted(sources: Sources) -> Findings:
     wrong = held.filter(held.reason != "")
     name = wrong.list_id.concat(" / ", wrong.platform)
     rows = wrong.select(
-        entity_id=name,
-        raw_id=name,
-        amount=literal(0).cast("int64"),
-        whole=1,
+        **without_money(name),
         platform=wrong.platform,
         kind=wrong.kind,
         arm=wrong.arm,

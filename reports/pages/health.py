@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from measure.health import Health, Incident, SourceHealth
@@ -32,6 +32,7 @@ from reports.pages.model import (
 )
 from reports.words import clean, plain_name, plural
 
+type Write = Callable[[float], str]
 MOST_STRIPS = 12
 MOST_ROWS = 60
 
@@ -201,7 +202,7 @@ def _strips(
     lead: str,
     strips: Sequence[Strip],
     days: Sequence[str],
-    write: object,
+    write: Write,
     all_of_them: int,
 ) -> ChartBlock:
     labels = [day(date.fromisoformat(d)) for d in days]
@@ -213,15 +214,14 @@ def _strips(
     return ChartBlock(Chart(name, title, lead, drawings, _twin(title, strips, labels, write), note))
 
 
-def _twin(title: str, strips: Sequence[Strip], labels: Sequence[str], write: object) -> Table:
+def _twin(title: str, strips: Sequence[Strip], labels: Sequence[str], write: Write) -> Table:
     """The same numbers, a row per day (the last four weeks) and a column per source."""
-    assert callable(write)  # noqa: S101 - one of the two writers above
     columns = (Column("Day"), *(Column(s.label, numeric=True) for s in strips))
     recent = range(max(len(labels) - 28, 0), len(labels))
     rows = tuple(
         (
             labels[place],
-            *(NONE if s.values[place] is None else write(s.values[place]) for s in strips),
+            *(NONE if (found := s.values[place]) is None else write(found) for s in strips),
         )
         for place in recent
     )

@@ -1,6 +1,7 @@
 """The pages in a real Chromium: two widths, dark mode, paper, keyboard, and no complaint."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -18,10 +19,14 @@ LONG = "Unbreakable" * 30
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     out = tmp_path_factory.mktemp("site")
-    written = write_site(out, sample.site())
+    from tests.reports.test_health_page import health_report, sick
     from tests.reports.test_hostile import hostile
 
-    strange = write_site(tmp_path_factory.mktemp("strange"), hostile(LONG))
+    written = write_site(out, replace(sample.site(), health=health_report(sick())))
+
+    strange = write_site(
+        tmp_path_factory.mktemp("strange"), replace(hostile(LONG), health=health_report(sick(LONG)))
+    )
     return [path for path in (*written, *strange) if path.suffix == ".html"]
 
 

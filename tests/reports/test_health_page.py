@@ -43,9 +43,12 @@ def sick(name="activations / pigeon / social", days=60):
     )  # fmt: skip
 
 
+def health_report(found):
+    return HealthReport(found, date(2026, 5, 1), "shop", versions={"truelift": "1"})
+
+
 def made(found):
-    report = HealthReport(found, date(2026, 5, 1), "shop", versions={"truelift": "1"})
-    return render(page.build(report, "health.html", "health-incidents.csv", ()))
+    return render(page.build(health_report(found), "health.html", "health-incidents.csv", ()))
 
 
 @pytest.mark.parametrize("name", NAMES)
