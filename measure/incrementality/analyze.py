@@ -23,12 +23,18 @@ from measure.incrementality.observational import PACKAGES as OBSERVATIONAL_PACKA
 from measure.incrementality.observational import Study, observe
 from measure.incrementality.outliers import outlier_check
 from measure.incrementality.pooling.priors import PastEffect
+from measure.incrementality.strata_balance import strata_check
 from measure.incrementality.withheld import said, withheld, without_effects
 from measure.moments import COMPANIONS, Moments
 from measure.plan import AnalysisPlan
 from measure.results import Analysis, Check, Estimate, Outcome, Segment, Severity, Status
 
 _SAME = 1 - 1e-9
+_LATE = {
+    "X5": tuple(name for name, runner in ESTIMATORS.items() if runner.adjusts),
+    "X8": ("post_stratification",),
+}
+"""Estimators that must not be used when a check found what was measured after assignment."""
 
 
 def analyze(
@@ -76,7 +82,7 @@ def _judged(cells: Cells, study: Study, experiment: str, told: Callable[[str], N
         checks = tuple(without_effects(check) for check in checks)
     segments: tuple[Segment, ...] = ()
     # Segments are cut by covariates, which must come before assignment as those adjusted for do.
-    if plan.discovery and not _stops(checks) and _late(checks) is None:
+    if plan.discovery and not _stops(checks) and _flagged(checks, "X5") is None:
         told("segments")
         segments = discover(cells, unusable)
     return Analysis(
@@ -101,7 +107,9 @@ def _randomised(cells: Cells, told: Callable[[str], None]) -> Study:
     def counted(metric: str) -> Mapping[str, CountedValues]:
         return cells.units.value_counts(metric, None)
 
-    outliers = outlier_check(plan, cells.moments, counted, cells.withheld)
+    checks += (outlier_check(plan, cells.moments, counted, cells.withheld),)
+    if plan.strata:
+        checks += (strata_check(plan, cells.strata),)
     found: list[Estimate] = []
     for name in plan.estimators:
         told(name)
@@ -110,7 +118,7 @@ def _randomised(cells: Cells, told: Callable[[str], None]) -> Study:
             everybody = finding.target.cohort is None
             estimand = runner.estimand if everybody else runner.in_cohort
             found.append(to_estimate(cells, finding, name, estimand))
-    return Study((*checks, outliers), tuple(found), cells.asides)
+    return Study(checks, tuple(found), cells.asides)
 
 
 def _findings(cells: Cells, runner: Runner, name: str) -> Iterator[Finding]:
@@ -187,22 +195,25 @@ def _withheld(
 ) -> list[Estimate]:
     """Estimates with numbers taken out where a check forbids them."""
     stop = next((c for c in checks if _stops((c,)) and c.code in ("G5", "X1", "O3")), None)
-    adjusting = {name for name, runner in ESTIMATORS.items() if runner.adjusts}
-    late = _late(checks)
+    late = {
+        estimator: check
+        for code, estimators in _LATE.items()
+        if (check := _flagged(checks, code)) is not None
+        for estimator in estimators
+    }
     result = []
     for estimate in estimates:
         reason = metrics.get(estimate.metric, "")
-        if late is not None and estimate.estimator in adjusting:
-            reason = reason or said(late)
+        if estimate.estimator in late:
+            reason = reason or said(late[estimate.estimator])
         if stop is not None:
             reason = said(stop)
         result.append(withheld(estimate, reason) if reason else estimate)
     return result
 
 
-def _late(checks: tuple[Check, ...]) -> Check | None:
-    """The balance check where it found covariates that the treatment may have changed."""
-    return next((c for c in checks if c.code == "X5" and c.outcome is Outcome.FLAGGED), None)
+def _flagged(checks: tuple[Check, ...], code: str) -> Check | None:
+    return next((c for c in checks if c.code == code and c.outcome is Outcome.FLAGGED), None)
 
 
 def _in_order(estimates: tuple[Estimate, ...], plan: AnalysisPlan) -> tuple[Estimate, ...]:

@@ -72,8 +72,12 @@ def difference_by_arm(
     base = float(control.mean[0])
     if base == 0:
         return Contrast(value, se, dof, None, None)
-    relative = value / abs(base)
-    direction = np.concatenate([[1 + value / base], -slopes.control.theta])
-    part = loss[0] * float(direction @ control.covariance @ direction) / control.n
-    relative_se = math.sqrt((max(part, 0.0) + error_arm + centre) / base**2)
-    return Contrast(value, se, dof, relative, relative_se)
+    # The control's covariates move its own mean and the common centre alike.
+    ratio, held, met = 1 + value / base, control.n / union.n, arm.n / union.n
+    parts = (
+        (control, np.concatenate([[ratio], -slopes.control.theta - held * apart])),
+        (arm, np.concatenate([[1.0], -slopes.arm.theta + met * apart])),
+    )
+    errors = [float(along @ m.covariance @ along) / m.n for m, along in parts]
+    variance = sum(max(lost * e, 0.0) for lost, e in zip(loss, errors, strict=True))
+    return Contrast(value, se, dof, value / abs(base), math.sqrt(variance) / abs(base))

@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from measure.incrementality.check_kind import CheckKind
 from measure.incrementality.contrast import SMALLEST_P, StudentT
 from measure.incrementality.difference import Variance, difference
 from measure.incrementality.exposed import exposure_check
@@ -38,16 +39,13 @@ MISSING_WARNING = 1e-3
 MISSING_STOP = 1e-6
 BALANCE = 1e-6
 
-_CODES = {
-    "G5": "Sample ratio",
-    "X1": "Empty and tiny arms",
-    "X2": "Missing metric values",
-    "X3": "Constant metrics",
-    "X4": "Missing covariate values",
-    "X5": "Covariate balance",
-}
-_ANCHORS = {"G5": "g5-sample_ratio_mismatch"}
-"""Checks that share their heading in ``docs/checks.md`` with reconciliation."""
+SAMPLE_RATIO = CheckKind("G5", "Sample ratio", "sample_ratio_mismatch")
+ARMS = CheckKind("X1", "Empty and tiny arms")
+MISSING = CheckKind("X2", "Missing metric values")
+CONSTANT = CheckKind("X3", "Constant metrics")
+UNKNOWN = CheckKind("X4", "Missing covariate values")
+COVARIATES = CheckKind("X5", "Covariate balance")
+KINDS = (SAMPLE_RATIO, ARMS, MISSING, CONSTANT, UNKNOWN, COVARIATES)
 
 
 def run_checks(
@@ -80,10 +78,10 @@ def sample_ratio_check(
     stray = sorted(arm for arm, n in observed.items() if arm not in designed and n > 0)
     if stray:
         message = f"{stray[0]!r} has {observed[stray[0]]:,} units and is not one of the arms."
-        return _check("G5", Outcome.FLAGGED, message, Severity.STOP)
+        return SAMPLE_RATIO.found(Outcome.FLAGGED, message, Severity.STOP)
     n = sum(units.values())
     if n == 0:
-        return _check("G5", Outcome.FAILED, "There are no units to compare.", Severity.STOP)
+        return SAMPLE_RATIO.found(Outcome.FAILED, "There are no units to compare.", Severity.STOP)
     expected = {arm: n * share for arm, share in designed.items()}
     p_value = (
         sequential_ratio_p_value(units, designed)
@@ -98,11 +96,11 @@ def sample_ratio_check(
     shown = "; ".join(_deviation(arm, units[arm], n, designed[arm]) for arm in designed)
     if p_value >= SAMPLE_RATIO_WARNING:
         message = f"{n:,} units follow the design (p = {p_value:.3g}{valid}): {shown}."
-        return _check("G5", Outcome.PASSED, message, Severity.STOP, p_value, evidence)
+        return SAMPLE_RATIO.found(Outcome.PASSED, message, Severity.STOP, p_value, evidence)
     stop = p_value < SAMPLE_RATIO_STOP
     message = f"{n:,} units do not follow the design (p {_shown_p(p_value)}{valid}): {shown}."
     severity = Severity.STOP if stop else Severity.WARNING
-    return _check("G5", Outcome.FLAGGED, message, severity, p_value, evidence)
+    return SAMPLE_RATIO.found(Outcome.FLAGGED, message, severity, p_value, evidence)
 
 
 def _ratio_p_value(
@@ -144,13 +142,13 @@ def arms_check(units: Mapping[str, int], designed: Mapping[str, float]) -> Check
     evidence = tuple({"arm": arm, "units": int(units.get(arm, 0))} for arm in designed)
     if empty:
         message = f"No unit was assigned to {_list(empty)}."
-        return _check("X1", Outcome.FLAGGED, message, Severity.STOP, evidence=evidence)
+        return ARMS.found(Outcome.FLAGGED, message, Severity.STOP, evidence=evidence)
     if tiny:
         message = f"Fewer than {MIN_UNITS} units in {_list(tiny)}: too few for an interval."
-        return _check("X1", Outcome.FLAGGED, message, Severity.WARNING, evidence=evidence)
+        return ARMS.found(Outcome.FLAGGED, message, Severity.WARNING, evidence=evidence)
     smallest = min(designed, key=lambda arm: units[arm])
     message = f"The smallest arm is {smallest} with {units[smallest]:,} units."
-    return _check("X1", Outcome.PASSED, message, evidence=evidence)
+    return ARMS.found(Outcome.PASSED, message, evidence=evidence)
 
 
 def missing_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
@@ -171,14 +169,14 @@ def missing_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
             f"Missing values of {worst['metric']} differ between arms "
             f"(p {_shown_p(worst['p_value'])}): {_shares(worst, plan)}."
         )
-        return _check("X2", Outcome.FLAGGED, message, severity, worst["p_value"], evidence, rows)
+        return MISSING.found(Outcome.FLAGGED, message, severity, worst["p_value"], evidence, rows)
     if rows:
         listed = "; ".join(_policy(row, plan) for row in found if row["missing"])
-        return _check(
-            "X2", Outcome.FLAGGED, f"Missing: {listed}.", Severity.NOTE, None, evidence, rows
+        return MISSING.found(
+            Outcome.FLAGGED, f"Missing: {listed}.", Severity.NOTE, None, evidence, rows
         )
     message = "Every unit has a value of every metric."
-    return _check("X2", Outcome.PASSED, message, Severity.NOTE, None, evidence, 0)
+    return MISSING.found(Outcome.PASSED, message, Severity.NOTE, None, evidence, 0)
 
 
 def invalid_metrics(plan: AnalysisPlan, moments: CellMoments) -> dict[str, str]:
@@ -238,32 +236,32 @@ def constant_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
             constant.append(metric.name)
     if absent:
         message = f"{_list(absent)} has no value at all."
-        return _check("X3", Outcome.FLAGGED, message)
+        return CONSTANT.found(Outcome.FLAGGED, message)
     if constant:
-        return _check(
-            "X3", Outcome.FLAGGED, f"{_list(constant)} has one value for everybody.", Severity.NOTE
+        return CONSTANT.found(
+            Outcome.FLAGGED, f"{_list(constant)} has one value for everybody.", Severity.NOTE
         )
-    return _check("X3", Outcome.PASSED, "Every metric varies.", Severity.NOTE)
+    return CONSTANT.found(Outcome.PASSED, "Every metric varies.", Severity.NOTE)
 
 
 def covariate_missing_check(plan: AnalysisPlan, profile: Mapping[str, Profile]) -> Check:
     """Share of units without a covariate; those get the covariate's mean."""
     if not plan.covariates:
-        return _check("X4", Outcome.NOT_APPLICABLE, "The plan names no covariates.", Severity.NOTE)
+        return UNKNOWN.found(Outcome.NOT_APPLICABLE, "The plan names no covariates.", Severity.NOTE)
     unknown = [name for name in plan.covariates if name not in profile]
     if unknown:
         message = f"Nothing is known of {_list(unknown)}."
-        return _check("X4", Outcome.FAILED, message)
+        return UNKNOWN.found(Outcome.FAILED, message)
     known = [(name, profile[name].missing, profile[name].n) for name in plan.covariates]
     rows = tuple({"covariate": name, "missing": gone, "values": n} for name, gone, n in known)
     gaps = [(name, gone, gone + n) for name, gone, n in known if gone]
     if not gaps:
         message = "Every unit has every covariate."
-        return _check("X4", Outcome.PASSED, message, Severity.NOTE, None, rows)
+        return UNKNOWN.found(Outcome.PASSED, message, Severity.NOTE, None, rows)
     listed = "; ".join(f"{name} {gone:,} of {units:,}" for name, gone, units in gaps)
     message = f"Missing, replaced by the mean: {listed}."
     most = max(gone for _, gone, _ in gaps)
-    return _check("X4", Outcome.FLAGGED, message, Severity.NOTE, None, rows, most)
+    return UNKNOWN.found(Outcome.FLAGGED, message, Severity.NOTE, None, rows, most)
 
 
 def balance_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
@@ -273,10 +271,10 @@ def balance_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
     random; estimates that adjust by covariates are withheld.
     """
     if not plan.covariates:
-        return _check("X5", Outcome.NOT_APPLICABLE, "The plan names no covariates.")
+        return COVARIATES.found(Outcome.NOT_APPLICABLE, "The plan names no covariates.")
     rows = list(_imbalances(plan, moments))
     if not rows:
-        return _check("X5", Outcome.FAILED, "No arm has enough units to compare covariates.")
+        return COVARIATES.found(Outcome.FAILED, "No arm has enough units to compare covariates.")
     worst = min(rows, key=lambda row: row["p_value"])
     found = sorted({row["covariate"] for row in rows if row["p_value"] < BALANCE})
     if found:
@@ -285,14 +283,14 @@ def balance_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
             f"(p {_shown_p(worst['p_value'])}, {worst['arm']}): measured after assignment? "
             "Remove it, or find out why the arms differ."
         )
-        return _check(
-            "X5", Outcome.FLAGGED, message, Severity.WARNING, worst["p_value"], tuple(rows)
+        return COVARIATES.found(
+            Outcome.FLAGGED, message, Severity.WARNING, worst["p_value"], tuple(rows)
         )
     message = (
         f"{len(plan.covariates)} covariates have like means in all arms; the largest gap is "
         f"{worst['covariate']} in {worst['arm']} (p = {worst['p_value']:.2g})."
     )
-    return _check("X5", Outcome.PASSED, message, p_value=worst["p_value"], evidence=tuple(rows))
+    return COVARIATES.found(Outcome.PASSED, message, p_value=worst["p_value"], evidence=tuple(rows))
 
 
 def _imbalances(plan: AnalysisPlan, moments: CellMoments) -> Iterator[dict[str, Any]]:
@@ -339,29 +337,6 @@ def _column(moments: Moments, index: int) -> Moments:
         moments.mean[at],
         moments.comoment[at, at],
         moments.third[at],
-    )
-
-
-def _check(
-    code: str,
-    outcome: Outcome,
-    message: str,
-    severity: Severity = Severity.WARNING,
-    p_value: float | None = None,
-    evidence: tuple[Mapping[str, Any], ...] = (),
-    rows: int | None = None,
-) -> Check:
-    title = _CODES[code]
-    return Check(
-        code=code,
-        title=title,
-        outcome=outcome,
-        message=message,
-        severity=severity,
-        rows=rows,
-        p_value=p_value,
-        anchor=_ANCHORS.get(code) or f"{code}-{title}".lower().replace(" ", "-"),
-        evidence=evidence,
     )
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from measure.incrementality.check_kind import CheckKind
 from measure.incrementality.compliance import joint
 from measure.moments import DENOMINATOR, EXPOSURE, CellMoments
 from measure.plan import AnalysisPlan, Metric
 from measure.results import Check, Outcome, Severity
 
-_TITLE = "Exposed against control"
+KIND = CheckKind("X6", "Exposed against control")
 _KINDS = ("mean", "proportion", "count")
 
 
@@ -26,21 +27,23 @@ def exposure_check(plan: AnalysisPlan, moments: CellMoments) -> Check:
     """
     if all(_added_up(moments, metric) for metric in plan.metrics):
         message = "In clusters the outcomes of those reached are not counted apart."
-        return _check(Outcome.NOT_APPLICABLE, message, Severity.NOTE)
+        return KIND.found(Outcome.NOT_APPLICABLE, message, Severity.NOTE)
     rows = tuple(_naive(plan, moments))
     if not rows:
-        return _check(Outcome.FAILED, "No metric has units that were reached.", Severity.WARNING)
+        return KIND.found(
+            Outcome.FAILED, "No metric has units that were reached.", Severity.WARNING
+        )
     partly = [row for row in rows if row["reached"] < 1 or row["reached in control"] > 0]
     if not partly:
         message = "Every unit was reached as assigned."
-        return _check(Outcome.PASSED, message, Severity.NOTE, rows)
+        return KIND.found(Outcome.PASSED, message, Severity.NOTE, evidence=rows)
     worst = next((row for row in partly if row["metric"] == plan.primary.name), partly[0])
     message = (
         f"Not an effect: exposed minus control says {_signed(worst['exposed_minus_control'])} on "
         f"{worst['metric']} in {worst['arm']}, where assignment made "
         f"{_signed(worst['effect_of_assignment'])}. Who was reached differs from who was not."
     )
-    return _check(Outcome.FLAGGED, message, Severity.WARNING, rows)
+    return KIND.found(Outcome.FLAGGED, message, Severity.WARNING, evidence=rows)
 
 
 def _naive(plan: AnalysisPlan, moments: CellMoments) -> Iterator[dict[str, Any]]:
@@ -73,17 +76,3 @@ def _added_up(moments: CellMoments, metric: Metric) -> bool:
 
 def _signed(value: float) -> str:
     return f"{value:+.3g}".replace("-", "−")
-
-
-def _check(
-    outcome: Outcome, message: str, severity: Severity, evidence: tuple[dict[str, Any], ...] = ()
-) -> Check:
-    return Check(
-        code="X6",
-        title=_TITLE,
-        outcome=outcome,
-        message=message,
-        severity=severity,
-        anchor=f"x6-{_TITLE}".lower().replace(" ", "-"),
-        evidence=evidence,
-    )

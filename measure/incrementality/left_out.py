@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from measure.incrementality.check_kind import CheckKind
 from measure.incrementality.checks import (
     SAMPLE_RATIO_STOP,
     SAMPLE_RATIO_WARNING,
@@ -24,12 +25,12 @@ from measure.incrementality.withheld import said, withheld, without_effects
 from measure.plan import AnalysisPlan
 from measure.results import Analysis, Check, Outcome, Severity, Status
 
-UNMEASURED = ("H9", "unmeasured_by_arm", "Units without consent to be measured")
-ERASED = ("H10", "erased_by_arm", "Units erased")
+UNMEASURED = CheckKind("H9", "Units without consent to be measured", "unmeasured_by_arm")
+ERASED = CheckKind("H10", "Units erased", "erased_by_arm")
 
 
 def left_out_check(
-    kind: tuple[str, str, str],
+    kind: CheckKind,
     why: str,
     units: Mapping[str, int],
     gone: Mapping[str, int],
@@ -50,7 +51,7 @@ def left_out_check(
     )
     if not left:
         message = f"None of {everybody:,} units is left out {why}."
-        return _check(kind, Outcome.PASSED, message, evidence=evidence)
+        return kind.found(Outcome.PASSED, message, Severity.STOP, evidence=evidence)
     p_value = (
         _differing_p(units, gone)
         if plan.sequential is False
@@ -64,16 +65,16 @@ def left_out_check(
     small = "p < 1e-300" if p_value < 1e-300 else f"p = {p_value:.2g}"
     if p_value >= SAMPLE_RATIO_WARNING:
         message = f"{told}; that does not depend on the arm ({small}): {shares}."
-        return _check(kind, Outcome.PASSED, message, Severity.STOP, p_value, evidence, left)
+        return kind.found(Outcome.PASSED, message, Severity.STOP, p_value, evidence, left)
     severity = Severity.STOP if p_value < SAMPLE_RATIO_STOP else Severity.WARNING
     message = f"{told}, and in the arms differently ({small}): {shares}."
-    return _check(kind, Outcome.FLAGGED, message, severity, p_value, evidence, left)
+    return kind.found(Outcome.FLAGGED, message, severity, p_value, evidence, left)
 
 
-def not_asked(kind: tuple[str, str, str], why: str) -> Check:
+def not_asked(kind: CheckKind, why: str) -> Check:
     """The check where nobody could be left out, because the gate does not apply."""
     message = f"Nobody could be left out: {why}."
-    return _check(kind, Outcome.NOT_APPLICABLE, message)
+    return kind.found(Outcome.NOT_APPLICABLE, message, Severity.STOP)
 
 
 def with_checks(analysis: Analysis, checks: Sequence[Check], plan: AnalysisPlan) -> Analysis:
@@ -127,26 +128,3 @@ def _exact_p(units: Mapping[str, int], gone: Mapping[str, int], everybody: int, 
         tail = min(float(law.cdf(gone.get(arm, 0))), float(law.sf(gone.get(arm, 0) - 1)))
         smallest = min(smallest, 2 * tail)
     return max(min(1.0, tests * smallest), SMALLEST_P)
-
-
-def _check(
-    kind: tuple[str, str, str],
-    outcome: Outcome,
-    message: str,
-    severity: Severity = Severity.STOP,
-    p_value: float | None = None,
-    evidence: tuple[Mapping[str, object], ...] = (),
-    rows: int | None = None,
-) -> Check:
-    code, name, title = kind
-    return Check(
-        code=code,
-        title=title,
-        outcome=outcome,
-        message=message,
-        severity=severity,
-        rows=rows,
-        p_value=p_value,
-        anchor=f"{code.lower()}-{name}",
-        evidence=evidence,
-    )

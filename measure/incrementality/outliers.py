@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from measure.incrementality.check_kind import CheckKind
 from measure.incrementality.contrast import StudentT
 from measure.incrementality.difference import difference
 from measure.incrementality.inputs import CountedValues
@@ -21,7 +22,7 @@ from measure.moments import DENOMINATOR, CellMoments, Moments
 from measure.plan import AnalysisPlan
 from measure.results import Check, Outcome, Severity
 
-CODE, TITLE = "X7", "Outliers"
+KIND = CheckKind("X7", "Outliers")
 KINDS = ("mean", "count")
 FEW = 10_000
 """One unit in this many, at least one, is a handful."""
@@ -46,14 +47,15 @@ def outlier_check(
     names = [m.name for m in plan.metrics if m.kind in KINDS and m.name not in withheld]
     names = [name for name in names if not moments.has(name, DENOMINATOR)]
     if not names:
-        return _check(Outcome.NOT_APPLICABLE, "No amount or count per unit may be shown.")
+        message = "No amount or count per unit may be shown."
+        return KIND.found(Outcome.NOT_APPLICABLE, message, Severity.NOTE)
     rows = tuple(row for name in names for row in _moved(name, plan, moments, counted))
     broken = [row for row in rows if abs(row["moved"]) > LIMIT]
     if not broken:
         message = (
             f"No effect moves by more than {LIMIT:g} standard errors when a handful is capped."
         )
-        return _check(Outcome.PASSED, message, rows)
+        return KIND.found(Outcome.PASSED, message, Severity.NOTE, evidence=rows)
     worst = max(broken, key=lambda row: abs(row["moved"]))
     units = f"{worst['units']:,} unit{'s' if worst['units'] > 1 else ''}"
     message = (
@@ -62,7 +64,7 @@ def outlier_check(
         f"({_signed(worst['capped_ci_low'])} to {_signed(worst['capped_ci_high'])}) when they are "
         "capped there. One id that stands for many, or a robot? Find out, or name winsorize."
     )
-    return _check(Outcome.FLAGGED, message, rows)
+    return KIND.found(Outcome.FLAGGED, message, evidence=rows)
 
 
 def _moved(
@@ -121,15 +123,3 @@ def _moments(values: CountedValues, cap: float) -> Moments:
 
 def _signed(value: float) -> str:
     return f"{value:+,.3g}".replace("-", "−")
-
-
-def _check(outcome: Outcome, message: str, evidence: tuple[Row, ...] = ()) -> Check:
-    return Check(
-        code=CODE,
-        title=TITLE,
-        outcome=outcome,
-        message=message,
-        severity=Severity.WARNING if outcome is Outcome.FLAGGED else Severity.NOTE,
-        anchor=f"{CODE}-{TITLE}".lower(),
-        evidence=evidence,
-    )

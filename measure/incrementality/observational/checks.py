@@ -20,8 +20,10 @@ code     flagged when                                             severity
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from measure.incrementality.check_kind import CheckKind
 from measure.incrementality.observational import balance, refute
 from measure.incrementality.observational.comparing import (
     AGREEMENT,
@@ -32,18 +34,21 @@ from measure.incrementality.observational.comparing import (
 from measure.incrementality.observational.graph import CausalGraph
 from measure.results import Check, Outcome, Severity
 
-TITLES = {
-    "O1": "Identification",
-    "O2": "Colliders",
-    "O3": "Overlap",
-    "O4": "Balance after weighting",
-    "O5": "Placebo treatment",
-    "O6": "Random common cause",
-    "O7": "Data subsets",
-    "O8": "Planted confounder",
-    "O9": "Sensitivity",
-    "O10": "Agreement of estimators",
-    "O11": "Instrument strength",
+KINDS = {
+    kind.code: kind
+    for kind in (
+        CheckKind("O1", "Identification"),
+        CheckKind("O2", "Colliders"),
+        CheckKind("O3", "Overlap"),
+        CheckKind("O4", "Balance after weighting"),
+        CheckKind("O5", "Placebo treatment"),
+        CheckKind("O6", "Random common cause"),
+        CheckKind("O7", "Data subsets"),
+        CheckKind("O8", "Planted confounder"),
+        CheckKind("O9", "Sensitivity"),
+        CheckKind("O10", "Agreement of estimators"),
+        CheckKind("O11", "Instrument strength"),
+    )
 }
 
 Row = Mapping[str, Any]
@@ -66,13 +71,14 @@ def no_chance(check: Check) -> Check:
 
 
 def _replaced(check: Check, message: str) -> Check:
-    return Check(
-        code=check.code,
-        title=check.title,
+    return replace(
+        check,
         outcome=Outcome.NOT_APPLICABLE,
         message=message,
         severity=Severity.NOTE,
-        anchor=check.anchor,
+        p_value=None,
+        rows=None,
+        evidence=(),
     )
 
 
@@ -83,9 +89,8 @@ def _identification(comparisons: Sequence[Compared]) -> Check:
         {"metric": metric, "estimand": one.estimand, "assumptions": list(one.assumptions)}
         for metric, one in found.items()
     )
-    return _check(
-        "O1", Outcome.PASSED, f"Identified under the graph. {shown}.", rows, Severity.STOP
-    )
+    message = f"Identified under the graph. {shown}."
+    return KINDS["O1"].found(Outcome.PASSED, message, Severity.STOP, evidence=rows)
 
 
 def _colliders(graph: CausalGraph, comparisons: Sequence[Compared]) -> Check:
@@ -93,7 +98,7 @@ def _colliders(graph: CausalGraph, comparisons: Sequence[Compared]) -> Check:
         message = (
             "No graph was given: every covariate is taken as a cause of treatment and metrics."
         )
-        return _check("O2", Outcome.NOT_APPLICABLE, message)
+        return KINDS["O2"].found(Outcome.NOT_APPLICABLE, message)
     found = sorted(
         {
             name
@@ -107,8 +112,10 @@ def _colliders(graph: CausalGraph, comparisons: Sequence[Compared]) -> Check:
             f"Left out, because holding a common effect of two causes equal makes them go "
             f"together: {', '.join(found)}."
         )
-        return _check("O2", Outcome.FLAGGED, message, tuple({"covariate": name} for name in found))
-    return _check("O2", Outcome.PASSED, "No covariate is a collider that had to be left out.")
+        evidence = tuple({"covariate": name} for name in found)
+        return KINDS["O2"].found(Outcome.FLAGGED, message, evidence=evidence)
+    message = "No covariate is a collider that had to be left out."
+    return KINDS["O2"].found(Outcome.PASSED, message)
 
 
 def _judged(
@@ -121,39 +128,20 @@ def _judged(
     """One check over the evidence of all comparisons."""
     rows = [row for one in comparisons for row in one.attempts.get(code, [])]
     if not rows:
-        return _check(code, Outcome.NOT_APPLICABLE, absent)
+        return KINDS[code].found(Outcome.NOT_APPLICABLE, absent)
     broken = [row for row in rows if not row["held"]]
     evidence = tuple({k: v for k, v in row.items() if k != "held"} for row in rows)
     if not broken:
-        return _check(code, Outcome.PASSED, passed(rows), evidence)
+        return KINDS[code].found(Outcome.PASSED, passed(rows), evidence=evidence)
     message = " ".join(dict.fromkeys(flagged(row) for row in broken[:3]))
     if len(broken) > 3:
         message += f" And {len(broken) - 3} more."
     severity = Severity.STOP if code == "O3" and _apart(broken) else Severity.WARNING
-    return _check(code, Outcome.FLAGGED, message, evidence, severity)
+    return KINDS[code].found(Outcome.FLAGGED, message, severity, evidence=evidence)
 
 
 def _apart(rows: Sequence[Row]) -> bool:
     return any(row["trimmed_share"] > balance.TRIMMED_STOP for row in rows)
-
-
-def _check(
-    code: str,
-    outcome: Outcome,
-    message: str,
-    evidence: tuple[Row, ...] = (),
-    severity: Severity = Severity.WARNING,
-) -> Check:
-    title = TITLES[code]
-    return Check(
-        code=code,
-        title=title,
-        outcome=outcome,
-        message=message,
-        severity=severity,
-        anchor=f"{code}-{title}".lower().replace(" ", "-"),
-        evidence=evidence,
-    )
 
 
 def _of(row: Row) -> str:

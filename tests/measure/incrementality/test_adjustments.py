@@ -193,3 +193,46 @@ def test_without_the_spread_of_the_centre_intervals_would_be_too_narrow():
     apart = slopes.arm.theta - slopes.control.theta
     centre = apart @ (pair[0] + pair[1]).covariance[1:, 1:] @ apart / len(frame)
     assert centre == pytest.approx(0.2**2 * 10**2 / len(frame), rel=0.25)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_the_error_of_a_lift_by_arm_is_the_delta_method(share):
+    # Delta method by numbers: the lift as a function of the means of outcome and covariates in
+    # each arm, its slope by central differences, the arms' covariances over their units.
+    data = people(3_000, seed=5, share=share)
+    columns = ["spend", "age", "tenure"]
+    arms = [data.loc[data.arm == name, columns].to_numpy() for name in ("none", "mail")]
+    moments = [
+        Moments(
+            tuple(columns),
+            len(rows),
+            rows.mean(axis=0),
+            np.cov(rows, rowvar=False) * (len(rows) - 1),
+            np.zeros(3),
+        )
+        for rows in arms
+    ]
+    slopes = by_arm.fit_by_arm(*moments)
+    held = len(arms[0]) / len(data)
+
+    def lift(control, arm):
+        centre = held * control[1:] + (1 - held) * arm[1:]
+        low = control[0] - slopes.control.theta @ (control[1:] - centre)
+        high = arm[0] - slopes.arm.theta @ (arm[1:] - centre)
+        return (high - low) / control[0]
+
+    means = [rows.mean(axis=0) for rows in arms]
+    variance = 0.0
+    for which, rows in enumerate(arms):
+        slope = np.empty(3)
+        for column in range(3):
+            ends = []
+            for step in (1e-4, -1e-4):
+                moved = [m.copy() for m in means]
+                moved[which][column] += step
+                ends.append(lift(*moved))
+            slope[column] = (ends[0] - ends[1]) / 2e-4
+        variance += slope @ np.cov(rows, rowvar=False) @ slope / len(rows)
+    found = by_arm.difference_by_arm(*moments, slopes, fitted_here=False)
+    assert found.relative == pytest.approx(lift(*means), rel=1e-12)
+    assert found.relative_se == pytest.approx(math.sqrt(variance), rel=1e-6)

@@ -1,6 +1,6 @@
 import re
 
-from measure.incrementality.observational.checks import TITLES
+from measure.incrementality.observational.checks import KINDS
 from tests.data import ROOT
 
 
@@ -8,5 +8,5 @@ def test_every_check_without_randomisation_is_a_heading_of_the_docs():
     text = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    for code, title in TITLES.items():
-        assert f"{code}-{title}".lower().replace(" ", "-") in anchors
+    for kind in KINDS.values():
+        assert kind.anchor in anchors
